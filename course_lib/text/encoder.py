@@ -1,0 +1,122 @@
+"""`TextEncoder`: raw text to token ids, the same in training, notebooks, app and grader."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from course_lib.errors import CourseError, UsageError, unknown_name
+from course_lib.text.cleaning import CLEANING_STEPS, DEFAULT_STEPS, clean
+from course_lib.text.padding import TRUNCATIONS, pad, truncate
+from course_lib.text.tokenization import tokenize
+from course_lib.text.vocabulary import UNKNOWN_ID, Vocabulary
+
+_FORMAT = "course_lib.TextEncoder/1"
+
+
+class TextEncoder:
+    """Cleans, tokenizes, looks up and truncates; pure Python and NumPy.
+
+    Args:
+        vocabulary: which token has which id.
+        max_length: sequences are cut to this many ids.
+        truncation: `head`, `tail` or `head_tail`.
+        steps: names of the cleaning steps, in order.
+
+    Example:
+        >>> encoder = TextEncoder.fit(["A fine film.", "A dull film."], max_length=4)
+        >>> encoder.decode(encoder.encode("A very fine film."))
+        ['a', '[UNK]', 'film', '.']
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        max_length: int,
+        truncation: str = "head_tail",
+        steps: Sequence[str] = DEFAULT_STEPS,
+    ):
+        if max_length < 1:
+            raise UsageError(f"max_length is {max_length}; it must be at least 1.")
+        if truncation not in TRUNCATIONS:
+            raise unknown_name("truncation", truncation, TRUNCATIONS)
+        for step in steps:
+            if step not in CLEANING_STEPS:
+                raise unknown_name("cleaning step", step, CLEANING_STEPS)
+        self.vocabulary = vocabulary
+        self.max_length = max_length
+        self.truncation = truncation
+        self.steps = tuple(steps)
+
+    @classmethod
+    def fit(
+        cls,
+        texts: Iterable[str],
+        max_length: int,
+        max_size: int | None = 20_000,
+        min_count: int = 1,
+        truncation: str = "head_tail",
+        steps: Sequence[str] = DEFAULT_STEPS,
+    ) -> "TextEncoder":
+        """Builds the vocabulary from training texts and returns the encoder around it."""
+        vocabulary = Vocabulary.build((tokenize(clean(text, steps)) for text in texts), max_size, min_count)
+        return cls(vocabulary, max_length, truncation, steps)
+
+    def tokenize(self, text: str) -> list[str]:
+        """The cleaned text's tokens, before look-up and truncation."""
+        return tokenize(clean(text, self.steps))
+
+    def encode(self, text: str) -> list[int]:
+        """One text as 1 to `max_length` ids; a text without any token becomes one unknown token."""
+        ids = self.vocabulary.encode(self.tokenize(text))
+        return truncate(ids, self.max_length, self.truncation) or [UNKNOWN_ID]
+
+    def encode_batch(self, texts: Sequence[str], length: int | None = None) -> np.ndarray:
+        """Several texts as a right-padded int32 array of shape (batch, time)."""
+        return pad([self.encode(text) for text in texts], length)
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """The tokens of the ids; padding is left out."""
+        return self.vocabulary.decode(ids)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the encoder as JSON with a checksum; the old file stays until the new one is whole."""
+        content = {
+            "format": _FORMAT,
+            "max_length": self.max_length,
+            "truncation": self.truncation,
+            "steps": list(self.steps),
+            "tokens": self.vocabulary.tokens[2:],
+        }
+        path = Path(path)
+        aside = path.with_name(path.name + ".part")
+        document = {**content, "sha256": _checksum(content)}
+        aside.write_text(json.dumps(document), encoding="utf-8")
+        os.replace(aside, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "TextEncoder":
+        """Reads an encoder that `save` wrote.
+
+        Raises:
+            CourseError: the file is missing, damaged, or of another format.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            checksum = content.pop("sha256")
+            if checksum != _checksum(content) or content.pop("format") != _FORMAT:
+                raise ValueError("checksum or format differs")
+            return cls(Vocabulary(content.pop("tokens")), **content)
+        except FileNotFoundError:
+            raise CourseError(f"There is no text encoder at {path}: run the notebook that saves it first.") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CourseError(
+                f"The text encoder {path} is damaged or of another format ({error}): save it again."
+            ) from error
+
+
+def _checksum(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()

@@ -1,0 +1,59 @@
+"""The vocabulary: which token has which id."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from course_lib.errors import UsageError
+
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+PAD_ID, UNKNOWN_ID = 0, 1
+
+
+class Vocabulary:
+    """An ordered list of tokens; the position is the id. Id 0 is padding, id 1 stands for every unknown token.
+
+    Args:
+        tokens: the tokens without the two special ones, most frequent first.
+
+    Raises:
+        UsageError: a token occurs twice or is one of the special tokens.
+    """
+
+    def __init__(self, tokens: Sequence[str]):
+        self.tokens = [PAD, UNKNOWN, *tokens]
+        # The special tokens are left out: a text that spells "[PAD]" must not turn into padding.
+        self._ids = {token: index for index, token in enumerate(tokens, start=2)}
+        if len(self._ids) != len(tokens) or PAD in self._ids or UNKNOWN in self._ids:
+            raise UsageError(f"A vocabulary needs distinct tokens and adds {PAD} and {UNKNOWN} itself.")
+
+    @classmethod
+    def build(cls, texts: Iterable[Iterable[str]], max_size: int | None = None, min_count: int = 1) -> "Vocabulary":
+        """Counts the tokens of tokenized texts and keeps the most frequent ones.
+
+        Args:
+            texts: one iterable of tokens per text; training texts only.
+            max_size: at most this many entries, the two special ones included.
+            min_count: tokens that occur less often are left out.
+        """
+        counts = Counter()
+        for tokens in texts:
+            counts.update(tokens)
+        # Ties are broken by spelling, so that the order of the texts does not matter.
+        ranked = sorted((token for token in counts if counts[token] >= min_count), key=lambda t: (-counts[t], t))
+        ranked = [token for token in ranked if token not in (PAD, UNKNOWN)]
+        return cls(ranked if max_size is None else ranked[: max(0, max_size - 2)])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __contains__(self, token: str) -> bool:
+        return token in self._ids
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """The ids of the tokens; unknown ones become `UNKNOWN_ID`."""
+        ids = self._ids
+        return [ids.get(token, UNKNOWN_ID) for token in tokens]
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """The tokens of the ids; padding is left out."""
+        return [self.tokens[index] for index in ids if index != PAD_ID]
