@@ -84,6 +84,10 @@ class BucketedBatches(keras.utils.PyDataset):
             batches.append((self.bucket_lengths[self._bucket_of[left_over].max()], left_over))
         if random is not None:
             random.shuffle(batches)
+        # Keras takes the first two batches for the shape of all: they must differ in length for time to stay open.
+        different = next((i for i, batch in enumerate(batches) if batch[0] != batches[0][0]), None)
+        if different is not None:
+            batches.insert(1, batches.pop(different))
         return batches
 
     def __len__(self) -> int:

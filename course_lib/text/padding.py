@@ -66,5 +66,6 @@ def choose_bucket_lengths(lengths: Sequence[int], num_buckets: int, multiple: in
     if len(lengths) == 0 or num_buckets < 1:
         raise UsageError("Choosing bucket lengths takes at least one sequence and one bucket.")
     quantiles = np.quantile(lengths, np.arange(1, num_buckets + 1) / num_buckets, method="higher")
-    rounded = np.ceil(quantiles / multiple).astype(int) * multiple
-    return sorted({max(int(length), 1) for length in rounded[:-1]} | {max(int(max(lengths)), 1)})
+    longest = max(1, max(lengths))
+    rounded = np.ceil(np.maximum(quantiles, 1) / multiple).astype(int) * multiple
+    return sorted({min(int(length), int(longest)) for length in rounded})

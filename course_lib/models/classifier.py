@@ -1,0 +1,33 @@
+"""Classification head: pool the encoder's states, then one dense layer."""
+
+import keras
+
+from course_lib.errors import unknown_name
+from course_lib.layers.pooling import MaskedMaxPooling, MaskedMeanPooling
+
+POOLINGS = {"max": MaskedMaxPooling, "mean": MaskedMeanPooling}
+
+
+def build_classifier(
+    encoder: keras.Model, num_classes: int, *, pooling: str = "max", dropout: float = 0.0
+) -> keras.Model:
+    """Puts a classification head on an encoder.
+
+    Args:
+        encoder: model from (batch, time) to (batch, time, features), as `build_encoder` returns it.
+        num_classes: number of classes.
+        pooling: `max` or `mean` over the real tokens.
+        dropout: share of the pooled features that training drops.
+
+    Returns:
+        Model from int32 token ids (batch, time) to logits (batch, num_classes); softmax makes them probabilities.
+    """
+    if pooling not in POOLINGS:
+        raise unknown_name("pooling", pooling, POOLINGS)
+    token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+    states = encoder(token_ids)  # (batch, time, features)
+    pooled = POOLINGS[pooling](name="pooling")(states)  # (batch, features)
+    if dropout:
+        pooled = keras.layers.Dropout(dropout, name="head_dropout")(pooled)
+    logits = keras.layers.Dense(num_classes, name="logits")(pooled)  # (batch, num_classes)
+    return keras.Model(token_ids, logits, name="classifier")

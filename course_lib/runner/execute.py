@@ -1,0 +1,43 @@
+"""Child process of `course run`: one notebook through papermill. Its parent may kill it at any time.
+
+    python -m course_lib.runner.execute NOTEBOOK EXECUTED STATUS PROFILE SEED
+
+STATUS receives one JSON string: what went wrong, or "" if every cell ran.
+"""
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import papermill
+from nbclient.exceptions import DeadKernelError
+
+
+def main(notebook: Path, executed: Path, status: Path, profile: str, seed: int) -> None:
+    """Execute the notebook from its own folder, as Jupyter does, and write the status file."""
+    # Ctrl-C reaches the parent, which stops everything at once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    failure = ""
+    try:
+        papermill.execute_notebook(
+            notebook,
+            executed,
+            parameters={"PROFILE": profile, "SEED": seed},
+            kernel_name="python3",
+            progress_bar={"desc": notebook.stem},
+            cwd=notebook.parent,
+            # Otherwise ipykernel warns, once per notebook, that it talks over the local loopback unencrypted.
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        )
+    except papermill.PapermillExecutionError as error:
+        failure = f"cell failed: {error.ename}: {(error.evalue.splitlines() or [''])[0][:300]}"
+    except DeadKernelError:
+        failure = "kernel died"
+    except Exception as error:
+        failure = f"papermill failed: {type(error).__name__}: {error}"
+    status.write_text(json.dumps(failure), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]), sys.argv[4], int(sys.argv[5]))

@@ -1,0 +1,170 @@
+"""`course run`: each notebook in its own process, under its budgets, then held to its bounds."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from course_lib.errors import unknown_name
+from course_lib.runner.files import write_atomically
+from course_lib.runner.gates import DEFAULT_BUDGETS, Expectations, load_expectations, missed_gates
+from course_lib.runner.notebooks import (
+    exit_was_called,
+    find_notebooks,
+    last_started_cell,
+    num_unexecuted,
+    recorded_metrics,
+    select_notebooks,
+    started_session,
+)
+from course_lib.runner.watch import watch
+from course_lib.session import PROFILES, REPOSITORY, number_text
+
+
+@dataclass
+class Outcome:
+    """What one run of one notebook came to; `failures` holds one sentence each, none if every gate held."""
+
+    failures: list[str]
+    wall_seconds: float
+    peak_memory_mb: float
+    metrics: dict[str, bool | int | float] = field(default_factory=dict)
+    session: dict[str, Any] = field(default_factory=dict)
+
+
+def run(
+    wanted: Iterable[str], profile: str, *, seed: int = 0, out: Path | None = None, root: Path = REPOSITORY
+) -> dict[str, Outcome]:
+    """Run notebooks in reading order and hold each to notebooks/expectations.toml.
+
+    Args:
+        wanted: "4", "04" or "04_training"; nothing means all.
+        profile: "smoke", "fast" or "full".
+        seed: the notebooks' parameter SEED.
+        out: folder for the executed notebooks and results.json; default runs/<profile>.
+        root: the repository.
+
+    Raises:
+        UsageError: unknown profile or notebook, or a slip in expectations.toml; raised before anything runs.
+    """
+    if profile not in PROFILES:
+        raise unknown_name("profile", profile, PROFILES)
+    notebooks = find_notebooks(root)
+    selected = select_notebooks(wanted, notebooks)
+    expectations = load_expectations(root / "notebooks" / "expectations.toml", notebooks)
+    out = out or root / "runs" / profile
+    out.mkdir(parents=True, exist_ok=True)
+    outcomes = {}
+    for name, path in selected.items():
+        outcomes[name] = run_notebook(path, out / path.name, profile, seed, expectations)
+        # After every notebook, so that a run that is stopped leaves what it has.
+        measured = {finished: asdict(outcome) for finished, outcome in outcomes.items()}
+        document = {"profile": profile, "seed": seed, "notebooks": measured}
+        write_atomically(out / "results.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    return outcomes
+
+
+def run_notebook(
+    notebook: Path,
+    executed: Path,
+    profile: str,
+    seed: int,
+    expectations: Expectations,
+    *,
+    deadline_seconds: float | None = None,
+) -> Outcome:
+    """Execute one notebook and check it; whatever the notebook does ends up in the outcome's failures.
+
+    It is stopped at `deadline_seconds`, by default twice its time budget and at least a minute more than it:
+    the time budget is a gate, and a slow run should still show its metrics.
+    """
+    name = notebook.stem
+    budget = expectations.get((name, profile), DEFAULT_BUDGETS[profile]).wall_seconds
+    deadline_seconds = deadline_seconds or max(2 * budget, budget + 60)
+    executed.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        status = Path(folder) / "status.json"
+        arguments = [notebook.resolve(), executed.resolve(), status, profile, seed]
+        watched = watch(
+            [sys.executable, "-m", "course_lib.runner.execute", *map(str, arguments)],
+            deadline_seconds=deadline_seconds,
+            # The kernel must be this Python, not one that the user registered under the name python3.
+            env={**os.environ, "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+        )
+        failure = json.loads(status.read_text(encoding="utf-8")) if status.exists() else None
+
+    outcome = Outcome([], round(watched.wall_seconds, 1), round(watched.peak_memory_mb))
+    if not executed.exists():
+        outcome.failures.append(failure or f"nothing was executed (exit code {watched.exit_code})")
+        return outcome
+    document = nbformat.read(executed, as_version=4)
+    where = last_started_cell(document)
+    if watched.exit_code is None:
+        outcome.failures.append(
+            f"over its time budget of {budget:g} s: stopped after {deadline_seconds:g} s in {where}"
+        )
+    elif failure is None:
+        outcome.failures.append(f"the kernel's parent died (exit code {watched.exit_code}) in {where}")
+    elif exit_was_called(document):
+        outcome.failures.append(f"called sys.exit in {where}")
+    elif failure:
+        outcome.failures.append(f"{failure} in {where}")
+    elif unexecuted := num_unexecuted(document):
+        outcome.failures.append(f"{unexecuted} code cells were not executed, the last that began is {where}")
+
+    outcome.session = started_session(document)
+    for key, given in (("notebook", name), ("profile", profile), ("seed", seed)):
+        if outcome.session and outcome.session[key] != given:
+            outcome.failures.append(f"start(...) was given {key} {outcome.session[key]!r}, not {given!r}")
+    outcome.metrics, conflicts = recorded_metrics(document)
+    outcome.failures += [f"{metric} was recorded with two values" for metric in conflicts]
+    if not outcome.failures:
+        outcome.failures = missed_gates(
+            name,
+            profile,
+            expectations,
+            metrics=outcome.metrics,
+            wall_seconds=outcome.wall_seconds,
+            peak_memory_mb=outcome.peak_memory_mb,
+        )
+    return outcome
+
+
+def report(outcomes: dict[str, Outcome], profile: str, *, root: Path = REPOSITORY) -> str:
+    """The table that `course run` prints: notebooks with their cost, then metrics with their bounds."""
+    expectations = load_expectations(root / "notebooks" / "expectations.toml", find_notebooks(root))
+    rows = [["notebook", "status", "seconds", "MB"]]
+    measured = [["notebook", "metric", "value", "bound", ""]]
+    failures = []
+    for name, outcome in outcomes.items():
+        status = "failed" if outcome.failures else "ok"
+        rows.append([name, status, f"{outcome.wall_seconds:.1f}", f"{outcome.peak_memory_mb:.0f}"])
+        failures += [f"{name}: {failure}" for failure in outcome.failures]
+        bounds = expectations[name, profile].metrics if (name, profile) in expectations else {}
+        for metric in dict.fromkeys([*outcome.metrics, *bounds]):
+            value, bound = outcome.metrics.get(metric), bounds.get(metric)
+            held = value is not None and (profile == "smoke" if bound is None else bound.holds(value))
+            measured.append(
+                [
+                    name,
+                    metric,
+                    "–" if value is None else number_text(value),
+                    "–" if bound is None else str(bound),
+                    "ok" if held else "MISSED",
+                ]
+            )
+    tables = [_columns(rows)] + ([_columns(measured)] if len(measured) > 1 else []) + ["\n".join(failures)]
+    return "\n\n".join(table for table in tables if table)
+
+
+def _columns(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,236 @@
+"""Training: compile defaults, early stopping, checkpoints that resume bit for bit, learning-rate range test."""
+
+import io
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from course_lib.errors import CourseError, UsageError
+from course_lib.text.batches import BucketedBatches
+
+NUM_CHECKPOINTS_KEPT = 2
+
+
+def has_gpu() -> bool:
+    """Whether Keras's backend sees a GPU."""
+    return len(keras.distribution.list_devices("gpu")) > 0
+
+
+def compile_classifier(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Compiles a model that returns logits (batch, num_classes) for integer labels (batch,).
+
+    XLA is on where there is no GPU: on a CPU it makes LSTM training faster, on a GPU it would replace cuDNN's LSTM.
+    """
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        # Weighted, so that the rows that fill the last batch do not count.
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        jit_compile=not has_gpu(),
+    )
+
+
+def train(
+    model: keras.Model,
+    batches: BucketedBatches,
+    validation_batches: BucketedBatches | None = None,
+    *,
+    epochs: int,
+    patience: int | None = None,
+    checkpoint_dir: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | str = "auto",
+) -> dict[str, list[float]]:
+    """Fits a compiled model; with `checkpoint_dir`, a run that was cut off goes on as if nothing had happened.
+
+    Args:
+        model: compiled.
+        batches: training batches, shuffled by their seed.
+        validation_batches: evaluated after each epoch.
+        epochs: number of epochs in all, those before a resume included.
+        patience: stop after this many epochs without a lower validation loss and return to the best weights;
+            None trains all epochs and keeps the last weights.
+        checkpoint_dir: folder for a checkpoint after each epoch; resumes from the newest whole one there.
+        callbacks: further Keras callbacks; their own state is not part of a checkpoint.
+        verbose: as in `keras.Model.fit`.
+
+    Returns:
+        History: a list with one value per epoch for each metric.
+
+    Raises:
+        CourseError: the checkpoints are all damaged or belong to another model.
+    """
+    if patience is not None and validation_batches is None:
+        raise UsageError("Early stopping needs validation batches: pass validation_batches or leave patience out.")
+    state = _TrainingState(model, patience, checkpoint_dir)
+    first_epoch = state.resume()
+    if not state.finished(epochs):
+        batches.epoch = first_epoch
+        model.fit(
+            batches,
+            validation_data=validation_batches,
+            initial_epoch=first_epoch,
+            epochs=epochs,
+            callbacks=[*callbacks, state],
+            shuffle=False,  # the batches shuffle themselves, by seed and epoch
+            verbose=verbose,
+        )
+    state.restore_best()
+    return state.history
+
+
+class _TrainingState(keras.callbacks.Callback):
+    """All that a run needs to go on: variables, optimizer, history, best weights; data order follows from the epoch."""
+
+    def __init__(self, model, patience, folder):
+        super().__init__()
+        # The random state of dropout is among the model's variables.
+        model.optimizer.build(model.trainable_variables)
+        self._variables = {"model": model.variables, "optimizer": model.optimizer.variables}
+        self._model = model
+        self._patience = patience
+        self._folder = None if folder is None else Path(folder)
+        self._best_weights: list[np.ndarray] = []
+        self.history: dict[str, list[float]] = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        if self._patience is not None:
+            if self._epochs_since_best() == 0:
+                self._best_weights = self._model.get_weights()
+            if self._epochs_since_best() >= self._patience:
+                self._model.stop_training = True
+        if self._folder is not None:
+            self._save(epoch + 1)
+
+    def finished(self, epochs):
+        num_done = len(next(iter(self.history.values()), []))
+        return num_done >= epochs or (
+            self._patience is not None and num_done > 0 and self._epochs_since_best() >= self._patience
+        )
+
+    def restore_best(self):
+        if self._best_weights:
+            self._model.set_weights(self._best_weights)
+
+    def resume(self):
+        """Loads the newest whole checkpoint; returns the number of epochs that are done."""
+        paths = sorted(self._folder.glob("checkpoint-*.npz"), reverse=True) if self._folder else []
+        for path in paths:
+            try:
+                epochs_done, arrays = _read_checkpoint(path)
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                warnings.warn(f"The checkpoint {path} is damaged ({error}) and is not used.", stacklevel=3)
+                continue
+            self._apply(path, arrays)
+            return epochs_done
+        if paths:
+            raise CourseError(
+                f"All checkpoints in {self._folder} are damaged: delete that folder to train from the beginning."
+            )
+        return 0
+
+    def _epochs_since_best(self):
+        losses = self.history["val_loss"]
+        return len(losses) - 1 - int(np.argmin(losses))
+
+    def _apply(self, path, arrays):
+        self.history = json.loads(str(arrays["history"]))
+        for kind, variables in self._variables.items():
+            saved = [arrays[key] for key in sorted(arrays) if key.startswith(f"{kind}/")]
+            if [value.shape for value in saved] != [tuple(variable.shape) for variable in variables]:
+                raise CourseError(
+                    f"The checkpoint {path} belongs to another model or optimizer: delete its folder to train anew."
+                )
+            for variable, value in zip(variables, saved, strict=True):
+                variable.assign(value)
+        self._best_weights = [arrays[key] for key in sorted(arrays) if key.startswith("best/")]
+
+    def _save(self, epochs_done):
+        arrays = {"history": np.array(json.dumps(self.history)), "epochs_done": np.array(epochs_done)}
+        for kind, variables in self._variables.items():
+            for index, variable in enumerate(variables):
+                arrays[f"{kind}/{index:05d}"] = keras.ops.convert_to_numpy(variable)
+        for index, value in enumerate(self._best_weights):
+            arrays[f"best/{index:05d}"] = value
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"checkpoint-{epochs_done:05d}.npz"
+        aside = path.with_suffix(".part")
+        try:
+            with open(aside, "wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            _read_checkpoint(aside)
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+        for old in sorted(self._folder.glob("checkpoint-*.npz"))[:-NUM_CHECKPOINTS_KEPT]:
+            old.unlink()
+
+
+def _read_checkpoint(path):
+    # Reading every member makes zipfile compare its checksum.
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return int(arrays["epochs_done"]), arrays
+
+
+def predict(
+    model: keras.Model, sequences: Sequence[Sequence[int]], *, batch_size: int, bucket_lengths: Sequence[int]
+) -> np.ndarray:
+    """The model's outputs for all sequences, in their order: shape (num_sequences, ...)."""
+    batches = BucketedBatches(sequences, batch_size=batch_size, bucket_lengths=bucket_lengths)
+    rows = model.predict(batches, verbose=0)
+    order = [(batch * batch_size + row, i) for batch, (_, m) in enumerate(batches.batches) for row, i in enumerate(m)]
+    outputs = np.empty((len(sequences), *rows.shape[1:]), rows.dtype)
+    source, target = np.array(order).T
+    outputs[target] = rows[source]
+    return outputs
+
+
+def learning_rate_range_test(
+    model: keras.Model,
+    batches: BucketedBatches,
+    *,
+    lowest: float = 1e-5,
+    highest: float = 1.0,
+    num_steps: int = 60,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Trains a few steps while the learning rate grows exponentially; the model is left as it was.
+
+    Args:
+        model: compiled, with a settable learning rate (no schedule).
+        batches: training batches; they are repeated if there are fewer than `num_steps`.
+        lowest, highest: first and last learning rate.
+
+    Returns:
+        The learning rates and the loss of the batch at each, both (num_steps_done,); the test ends early once the
+        loss is four times the lowest so far or not a number.
+
+    Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3.
+    """
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    before = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    rates, losses = np.geomspace(lowest, highest, num_steps), []
+    for step, rate in enumerate(rates):
+        model.optimizer.learning_rate = rate
+        ids, labels, weights = batches[step % len(batches)]
+        model.reset_metrics()
+        losses.append(float(model.train_on_batch(ids, labels, sample_weight=weights)[0]))
+        if not losses[-1] <= 4 * min(losses):
+            break
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    model.reset_metrics()
+    return rates[: len(losses)], np.array(losses)

@@ -1,0 +1,236 @@
+"""Real kernels: each way to fail is named, and the notebook after it still runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import psutil
+import pytest
+
+from course_lib.errors import UsageError
+from course_lib.runner.gates import load_expectations
+from course_lib.runner.run import report, run, run_notebook
+
+LESSON = "from course_lib.session import Lesson\nlesson = Lesson('any', PROFILE, SEED)"
+
+
+def processes_with(argument: str) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(argument in part for part in process.info["cmdline"] or [])
+    ]
+
+
+def test_every_failure_is_named_and_the_next_notebook_runs(make_course):
+    root = make_course(
+        {
+            "01_raises": [LESSON, "lesson.record('before', 1)", "raise ValueError('no such thing')", "1"],
+            "02_kills_kernel": ["import os", "os.kill(os.getpid(), 9)", "1"],
+            "03_calls_exit": ["import sys", "sys.exit(0)", "1"],
+            "04_leaves": ["import os\nos._exit(0)"],
+            "05_kills_parent": ["import os, time", "os.kill(os.getppid(), 9); time.sleep(60)"],
+            "06_other_profile": [
+                "from course_lib.session import start",
+                "start('06_other_profile', 'fast', SEED)",
+            ],
+            "07_works": [
+                LESSON,
+                "lesson.record('seed', SEED)\nlesson.record('size', lesson.pick(smoke=10, fast=20, full=30))",
+            ],
+        }
+    )
+
+    outcomes = run([], "smoke", seed=5, root=root)
+
+    assert {name: outcome.failures for name, outcome in outcomes.items()} == {
+        "01_raises": ["cell failed: ValueError: no such thing in cell 6 (id code-2)"],
+        "02_kills_kernel": ["kernel died in cell 5 (id code-1)"],
+        "03_calls_exit": ["called sys.exit in cell 5 (id code-1)"],
+        "04_leaves": ["kernel died in cell 4 (id code-0)"],
+        "05_kills_parent": ["the kernel's parent died (exit code -9) in cell 5 (id code-1)"],
+        "06_other_profile": ["start(...) was given profile 'fast', not 'smoke'"],
+        "07_works": [],
+    }
+    assert outcomes["01_raises"].metrics == {"before": 1}
+    assert outcomes["07_works"].metrics == {"seed": 5, "size": 10}
+    assert outcomes["06_other_profile"].session["seed"] == 5
+    stored = json.loads((root / "runs/smoke/results.json").read_text(encoding="utf-8"))
+    assert (stored["profile"], stored["seed"]) == ("smoke", 5)
+    assert stored["notebooks"]["07_works"]["metrics"] == {"seed": 5, "size": 10}
+    assert 20 < stored["notebooks"]["07_works"]["peak_memory_mb"] < 3000
+    assert stored["notebooks"]["03_calls_exit"]["failures"] == outcomes["03_calls_exit"].failures
+    executed = nbformat.read(root / "runs/smoke/07_works.ipynb", 4)
+    assert executed.cells[-1].outputs[0].data == {
+        "text/plain": "seed = 5",
+        "application/vnd.course.record+json": {"name": "seed", "value": 5},
+    }
+    assert processes_with(str(root)) == []
+
+
+def test_a_hang_is_stopped_and_nothing_is_left_behind(make_course, tmp_path):
+    detached = (
+        "import subprocess, sys\n"
+        "sleep = [sys.executable, '-c', 'import time; time.sleep(99)', MARK]\n"
+        "subprocess.Popen(sleep, start_new_session=True)"
+    )
+    root = make_course({"01_hangs": [f"MARK = {str(tmp_path)!r}", detached, "import time; time.sleep(99)"]})
+
+    began = time.perf_counter()
+    outcome = run_notebook(
+        root / "notebooks/01_hangs.ipynb", tmp_path / "executed.ipynb", "smoke", 0, {}, deadline_seconds=6
+    )
+
+    assert outcome.failures == ["over its time budget of 45 s: stopped after 6 s in cell 6 (id code-2)"]
+    assert time.perf_counter() - began < 15
+    assert processes_with(str(tmp_path)) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("stop", ["Ctrl-C", "SIGTERM"])
+def test_stopping_the_command_stops_everything(make_course, tmp_path, stop):
+    flag = tmp_path / "running"
+    root = make_course({"01_hangs": [f"open({str(flag)!r}, 'w').close()\nimport time; time.sleep(99)"]})
+    script = (
+        "import functools, pathlib, sys, course_lib.runner as runner, course_lib.cli as cli\n"
+        "runner.run = functools.partial(runner.run, root=pathlib.Path(sys.argv.pop()))\n"
+        "cli.main()"
+    )
+    command = [sys.executable, "-c", script, "run", "--profile", "smoke", str(root)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not flag.exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+
+    if stop == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == (130 if stop == "Ctrl-C" else 143)
+    assert "Traceback" not in stderr
+    assert processes_with(str(root)) == []
+
+
+def test_each_gate_goes_red(make_course):
+    measured = "lesson.record('accuracy', 0.85)\nlesson.record('parity', 1e-9)\nlesson.record('extra', 3)"
+    root = make_course(
+        {
+            "01_good": [LESSON, measured],
+            "02_bad": [LESSON, measured],
+            "03_costly": [LESSON, "ballast = bytearray(300_000_000)\nimport time; time.sleep(1.5)"],
+            "04_no_section": [LESSON],
+        },
+        """
+        [01_good.fast]
+        wall_seconds = 60
+        peak_memory_mb = 1000
+        metrics.accuracy = { min = 0.85, max = 0.85 }
+        metrics.parity = { equals = 0, tolerance = 1e-6 }
+        metrics.extra = { min = 1 }
+        [02_bad.fast]
+        wall_seconds = 60
+        peak_memory_mb = 1000
+        metrics.accuracy = { min = 0.86 }
+        metrics.parity = { equals = 1, tolerance = 1e-6 }
+        metrics.f1 = { min = 0.5 }
+        [03_costly.fast]
+        wall_seconds = 1
+        peak_memory_mb = 250
+        """,
+    )
+
+    outcomes = run(["1", "02", "03_costly", "4"], "fast", root=root)
+
+    assert outcomes["01_good"].failures == []
+    assert outcomes["02_bad"].failures == [
+        "accuracy = 0.85, must be ≥ 0.86",
+        "parity = 1e-09, must be = 1 ± 1e-06",
+        "f1 was not recorded",
+        "extra is ungated: give it a bound",
+    ]
+    slow, big = outcomes["03_costly"].failures
+    assert slow.endswith("s, its time budget is 1 s") and big.endswith("MB, its memory budget is 250 MB")
+    assert 300 < outcomes["03_costly"].peak_memory_mb < 900
+    assert outcomes["04_no_section"].failures == ["expectations.toml has no section [04_no_section.fast]"]
+    lines = report(outcomes, "fast", root=root).splitlines()
+    assert [line.split()[1] for line in lines[1:5]] == ["ok", "failed", "failed", "failed"]
+    bad = [line.split()[1:] for line in lines if line.startswith("02_bad ")][1:]
+    assert bad == [
+        ["accuracy", "0.85", "≥", "0.86", "MISSED"],
+        ["parity", "1e-09", "=", "1", "±", "1e-06", "MISSED"],
+        ["extra", "3", "–", "MISSED"],
+        ["f1", "–", "≥", "0.5", "MISSED"],
+    ]
+    assert "02_bad: f1 was not recorded" in lines
+
+
+def test_a_skipped_cell_and_two_values_for_one_name_are_failures(make_course, tmp_path):
+    twice = "Lesson('any', PROFILE, SEED).record('a', 2)"
+    root = make_course({"01_skips": ["1", LESSON], "02_twice": [LESSON, "lesson.record('a', 1)", twice]})
+    path = root / "notebooks/01_skips.ipynb"
+    notebook = nbformat.read(path, 4)
+    notebook.cells[-1].metadata["tags"] = ["skip-execution"]
+    nbformat.write(notebook, path)
+    outcomes = run([], "smoke", root=root)
+    assert outcomes["01_skips"].failures == [
+        "1 code cells were not executed, the last that began is cell 5 (id code-1)"
+    ]
+    assert outcomes["02_twice"].failures == ["a was recorded with two values"]
+
+
+def test_unknown_names_are_refused_before_anything_runs(make_course):
+    root = make_course({"01_first": ["1"], "04_training": ["1"]})
+    with pytest.raises(UsageError, match=r"Unknown profile 'ful'\. Did you mean 'full'"):
+        run([], "ful", root=root)
+    with pytest.raises(UsageError, match=r"Unknown notebook '04_trainin'\. Did you mean '04_training'"):
+        run(["04_trainin"], "smoke", root=root)
+    with pytest.raises(UsageError, match="Unknown notebook '7'"):
+        run(["7"], "smoke", root=root)
+    assert not (root / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[02_typo.fast]\nwall_seconds=1\npeak_memory_mb=1",
+            "Unknown notebook in expectations.toml '02_typo'",
+        ),
+        (
+            "[01_first.fats]\nwall_seconds=1\npeak_memory_mb=1",
+            "Unknown profile .* 'fats'. Did you mean 'fast'",
+        ),
+        ("[01_first]\nfast = 3", "sections like"),
+        ("01_first = 3", "sections like"),
+        (
+            "[01_first.fast]\nwall_second=1\npeak_memory_mb=1",
+            "Unknown key .* 'wall_second'. Did you mean 'wall_seconds'",
+        ),
+        ("[01_first.fast]\nwall_seconds=1", "peak_memory_mb = NUMBER is missing"),
+        ("[01_first.fast]\nwall_seconds='1'\npeak_memory_mb=1", "wall_seconds = NUMBER is missing"),
+        ("[01_first.fast]\nwall_seconds=nan\npeak_memory_mb=1", "wall_seconds = NUMBER is missing"),
+        ("metrics.a = { mn = 1 }", "Unknown key .* 'mn'. Did you mean 'min'"),
+        ("metrics.a = { min = '1' }", "numbers"),
+        ("metrics.a = { min = nan }", "numbers"),
+        ("metrics.a = 1", "write a bound like"),
+        ("metrics.a = {}", "give min, max or both"),
+        ("metrics.a = { text = 'a' }", "give min, max or both"),
+        ("metrics.a = { min = 1, equals = 1 }", "give min, max or both"),
+        ("metrics.a = { min = 1, tolerance = 1 }", "tolerance belongs to equals"),
+        ("metrics.a = { min = 2, max = 1 }", "min is above max"),
+        ("metrics = 1", "metrics"),
+        ("[01_first", "expectations.toml"),
+    ],
+)
+def test_a_slip_in_the_expectations_opens_no_gate(make_course, text, message):
+    if text.startswith("metrics"):
+        text = f"[01_first.fast]\nwall_seconds=1\npeak_memory_mb=1\n{text}"
+    root = make_course({"01_first": ["1"]}, text)
+    with pytest.raises(UsageError, match=message):
+        load_expectations(root / "notebooks/expectations.toml", ["01_first"])
