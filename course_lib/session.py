@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.errors import UsageError, unknown_name
+from course_lib.evaluation.figures import set_style
 
 PROFILES = ("smoke", "fast", "full")
 RECORD_MIME = "application/vnd.course.record+json"
@@ -86,7 +87,7 @@ def number_text(value: bool | int | float) -> str:
 
 
 def start(notebook: str, profile: str, seed: int) -> Lesson:
-    """Begin a notebook: seed everything, choose the device, print one line that says what runs on what.
+    """Begin a notebook: seed everything, choose the device, set the figures' style, print what runs on what.
 
     Seeds Python's `random`, NumPy and Keras. TensorFlow is imported in every notebook, also where little
     needs it: one way to begin is simpler than two.
@@ -116,6 +117,7 @@ def start(notebook: str, profile: str, seed: int) -> Lesson:
                 tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.list_logical_devices()
     keras.utils.set_random_seed(seed)
+    set_style()
 
     if gpus:
         device = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")

@@ -1,0 +1,1 @@
+"""Judging results: figures that several notebooks and the app share."""
