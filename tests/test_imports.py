@@ -23,7 +23,7 @@ STAGES = [
     "serving",
 ]
 # These stand apart: no stage imports them.
-APART = {"session": {"errors"}, "runner": {"errors", "session"}, "cli": None, "grading": None}
+APART = {"session": {"errors", "evaluation"}, "runner": {"errors", "session"}, "cli": None, "grading": None}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
