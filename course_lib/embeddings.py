@@ -21,7 +21,13 @@ def load_glove() -> KeyedVectors:
 
 
 def as_keyed_vectors(words: Sequence[str], vectors: np.ndarray) -> KeyedVectors:
-    """Wraps words and their vectors (num_words, embedding_dim) for gensim's neighbours and analogies."""
+    """Wraps words and their vectors (num_words, embedding_dim) for gensim's neighbours and analogies; copies nothing.
+
+    Raises:
+        UsageError: there are not as many words as vectors.
+    """
+    if len(words) != len(vectors):
+        raise UsageError(f"There are {len(words):,} words but {len(vectors):,} vectors: pass one word for each row.")
     keyed = KeyedVectors(vectors.shape[1], dtype=vectors.dtype)
     keyed.index_to_key = list(words)
     keyed.key_to_index = {word: index for index, word in enumerate(words)}
@@ -81,17 +87,24 @@ def count_cooccurrences(texts: Iterable[Sequence[int]], vocabulary_size: int, wi
     Returns:
         Symmetric float64 matrix (vocabulary_size, vocabulary_size).
 
+    Raises:
+        UsageError: the window is smaller than 1, or an id is not below vocabulary_size.
+
     Source: Pennington et al. 2014, section 4.2.
     """
+    if window < 1:
+        raise UsageError(f"The window is {window}; it must reach at least 1 token to either side.")
     # Between two texts stand `window` paddings, so one long array can be shifted as a whole.
     gap = np.full(window, PAD_ID)
-    stream = np.concatenate([part for ids in texts for part in (np.asarray(ids, dtype=np.int64), gap)])
-    total = sparse.csr_matrix((vocabulary_size, vocabulary_size))
+    stream = np.concatenate([gap, *(part for ids in texts for part in (np.asarray(ids, dtype=np.int64), gap))])
+    if stream.max() >= vocabulary_size:
+        raise UsageError(f"The texts hold the id {stream.max()}, but the vocabulary has {vocabulary_size} ids.")
+    shape = (vocabulary_size, vocabulary_size)
+    total = sparse.csr_matrix(shape)
     for distance in range(1, window + 1):
         left, right = stream[:-distance], stream[distance:]
         counted = (left > UNKNOWN_ID) & (right > UNKNOWN_ID)
         weights = np.full(counted.sum(), 1 / distance)
-        shape = (vocabulary_size, vocabulary_size)
         total = total + sparse.coo_matrix((weights, (left[counted], right[counted])), shape).tocsr()
     return (total + total.T).tocsr()
 
@@ -102,7 +115,12 @@ def glove_weight(counts: np.ndarray, x_max: float = 100.0, alpha: float = 0.75) 
 
 
 def glove_loss_and_gradients(
-    words: np.ndarray, contexts: np.ndarray, word_bias: np.ndarray, context_bias: np.ndarray, counts: np.ndarray
+    words: np.ndarray,
+    contexts: np.ndarray,
+    word_bias: np.ndarray,
+    context_bias: np.ndarray,
+    counts: np.ndarray,
+    x_max: float = 100.0,
 ) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """GloVe's loss over a batch of pairs, f(x) (w·c + b + b' − log x)² summed, and its gradients.
 
@@ -110,13 +128,14 @@ def glove_loss_and_gradients(
         words, contexts: (num_pairs, embedding_dim).
         word_bias, context_bias: (num_pairs,).
         counts: co-occurrence counts x > 0, (num_pairs,).
+        x_max: the count from which on every pair weighs the same.
 
     Returns:
         The loss and its gradients with respect to words, contexts, and either bias (they are the same).
 
     Source: Pennington et al. 2014, equation 8.
     """
-    weight = glove_weight(counts)
+    weight = glove_weight(counts, x_max)
     error = np.einsum("pd,pd->p", words, contexts) + word_bias + context_bias - np.log(counts)
     slope = 2 * weight * error  # (num_pairs,)
     return float(weight @ error**2), (slope[:, None] * contexts, slope[:, None] * words, slope)
@@ -128,8 +147,9 @@ def train_glove(
     epochs: int,
     seed: int,
     *,
+    x_max: float = 100.0,
     learning_rate: float = 0.05,
-    batch_size: int = 16_384,
+    batch_size: int = 4_096,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> tuple[np.ndarray, list[float]]:
     """Trains GloVe vectors by AdaGrad on shuffled batches of co-occurring pairs.
@@ -138,15 +158,21 @@ def train_glove(
         cooccurrences: as `count_cooccurrences` returns them.
         embedding_dim: size of a word vector.
         epochs: passes over all pairs.
-        learning_rate: AdaGrad's step size; the paper's is 0.05.
+        x_max: the count from which on every pair weighs the same; the paper's 100 suits billions of tokens.
+        learning_rate: AdaGrad's step size; the paper's is 0.05, for one pair at a time.
         progress: wraps the range of epochs, for example `tqdm`.
 
     Returns:
         Word plus context vectors, float32 (vocabulary size, embedding_dim), and the mean loss per pair of each epoch.
 
+    Raises:
+        UsageError: no two words co-occur.
+
     Source: Pennington et al. 2014, sections 3 and 4.2; Duchi et al. 2011 for AdaGrad.
     """
     pairs = cooccurrences.tocoo()
+    if pairs.nnz == 0:
+        raise UsageError("There are no co-occurring words to train on: pass longer texts or a larger vocabulary.")
     size = cooccurrences.shape[0]
     random = np.random.default_rng(seed)
     # The bias is the last column, so that one table and one update serve vector and bias.
@@ -162,7 +188,7 @@ def train_glove(
             ids = (pairs.row[chosen], pairs.col[chosen])
             rows, columns = (table[index] for table, index in zip(tables, ids, strict=True))
             loss, (for_words, for_contexts, for_bias) = glove_loss_and_gradients(
-                rows[:, :-1], columns[:, :-1], rows[:, -1], columns[:, -1], counts[chosen]
+                rows[:, :-1], columns[:, :-1], rows[:, -1], columns[:, -1], counts[chosen], x_max
             )
             total += loss
             gradients = (for_words, for_contexts)
@@ -174,12 +200,14 @@ def train_glove(
 
 def _adagrad_step(table, square, index, gradients, learning_rate):
     """One AdaGrad step on the rows that occur in `index`, repeated rows summed first."""
-    rows, inverse = np.unique(index, return_inverse=True)
     # A sparse product adds up repeated rows many times faster than np.add.at.
-    picker = sparse.csr_matrix((np.ones(len(index), np.float32), (inverse, np.arange(len(index)))))
-    summed = picker @ gradients
-    square[rows] += summed**2
-    table[rows] -= learning_rate * summed / np.sqrt(square[rows])
+    positions = np.arange(len(index) + 1)
+    picker = sparse.csc_matrix((np.ones(len(index), np.float32), index, positions), (len(table), len(index))).tocsr()
+    rows = np.flatnonzero(np.diff(picker.indptr))
+    summed = (picker @ gradients)[rows]
+    squares = square[rows] + summed**2
+    square[rows] = squares
+    table[rows] -= learning_rate * summed / np.sqrt(squares)
 
 
 def unit_vectors(vectors: np.ndarray) -> np.ndarray:
@@ -193,10 +221,13 @@ def similarity_correlation(
     """Spearman correlation of cosine similarities with human ratings.
 
     Args:
-        pairs: (word, word, rating); pairs with an unknown word are left out.
+        pairs: (word, word, rating); looked up in lower case, pairs with an unknown word are left out.
 
     Returns:
         The correlation and the share of pairs left out.
+
+    Raises:
+        UsageError: fewer than two pairs are known.
     """
     known = [(a, b, rating) for a, b, rating in pairs if a.lower() in vectors and b.lower() in vectors]
     if len(known) < 2:
@@ -210,7 +241,7 @@ def analogy_accuracy(
     vectors: KeyedVectors,
     questions: Sequence[tuple[str, str, str, str]],
     num_words: int | None = None,
-    batch_size: int = 512,
+    batch_size: int = 128,
 ) -> tuple[float, float]:
     """Share of questions "a is to b as c is to d" for which d is the word nearest to b − a + c (3CosAdd).
 
@@ -220,6 +251,9 @@ def analogy_accuracy(
 
     Returns:
         The accuracy over the questions whose four words are known, and the share of those that are not.
+
+    Raises:
+        UsageError: no question is known.
 
     Source: Levy & Goldberg 2014, equation 3, after Mikolov et al. 2013.
     """

@@ -1,10 +1,10 @@
 """Training: compile defaults, early stopping, checkpoints that resume bit for bit, learning-rate range test."""
 
+import hashlib
 import io
 import json
 import os
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from course_lib.errors import CourseError, UsageError
 from course_lib.text.batches import BucketedBatches
 
 NUM_CHECKPOINTS_KEPT = 2
+_KINDS = ("model", "optimizer", "best")
+_DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 def compile_classifier(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
@@ -60,14 +62,18 @@ def train(
         History: a list with one value per epoch for each metric.
 
     Raises:
-        CourseError: the checkpoints are all damaged or belong to another model.
+        CourseError: the checkpoints are all damaged or belong to another model, or one cannot be written.
+        UsageError: the model is not compiled, or `patience` does not fit.
     """
+    if not model.compiled:
+        raise UsageError("The model is not compiled: call compile_classifier(model, optimizer) first.")
     if patience is not None and validation_batches is None:
         raise UsageError("Early stopping needs validation batches: pass validation_batches or leave patience out.")
-    state = _TrainingState(model, patience, checkpoint_dir)
+    if patience is not None and patience < 1:
+        raise UsageError(f"patience is {patience}; it must be at least 1, or None to train all epochs.")
+    state = _TrainingState(model, batches, validation_batches, patience, checkpoint_dir)
     first_epoch = state.resume()
     if not state.finished(epochs):
-        batches.epoch = first_epoch
         model.fit(
             batches,
             validation_data=validation_batches,
@@ -84,16 +90,22 @@ def train(
 class _TrainingState(keras.callbacks.Callback):
     """All that a run needs to go on: variables, optimizer, history, best weights; data order follows from the epoch."""
 
-    def __init__(self, model, patience, folder):
+    def __init__(self, model, batches, validation_batches, patience, folder):
         super().__init__()
         # The random state of dropout is among the model's variables.
         model.optimizer.build(model.trainable_variables)
         self._variables = {"model": model.variables, "optimizer": model.optimizer.variables}
         self._model = model
+        self._all_batches = [batches] if validation_batches is None else [batches, validation_batches]
         self._patience = patience
         self._folder = None if folder is None else Path(folder)
         self._best_weights: list[np.ndarray] = []
         self.history: dict[str, list[float]] = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Keras also counts up when it resets: the order must follow from the epoch alone for a resume to repeat it.
+        for batches in self._all_batches:
+            batches.epoch = epoch
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in (logs or {}).items():
@@ -122,7 +134,7 @@ class _TrainingState(keras.callbacks.Callback):
         for path in paths:
             try:
                 epochs_done, arrays = _read_checkpoint(path)
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            except (OSError, ValueError) as error:
                 warnings.warn(f"The checkpoint {path} is damaged ({error}) and is not used.", stacklevel=3)
                 continue
             self._apply(path, arrays)
@@ -134,20 +146,21 @@ class _TrainingState(keras.callbacks.Callback):
         return 0
 
     def _epochs_since_best(self):
-        losses = self.history["val_loss"]
+        losses = np.nan_to_num(self.history["val_loss"], nan=np.inf)
         return len(losses) - 1 - int(np.argmin(losses))
 
     def _apply(self, path, arrays):
-        self.history = json.loads(str(arrays["history"]))
+        saved = {kind: [arrays[key] for key in sorted(arrays) if key.startswith(f"{kind}/")] for kind in _KINDS}
         for kind, variables in self._variables.items():
-            saved = [arrays[key] for key in sorted(arrays) if key.startswith(f"{kind}/")]
-            if [value.shape for value in saved] != [tuple(variable.shape) for variable in variables]:
+            if [value.shape for value in saved[kind]] != [tuple(variable.shape) for variable in variables]:
                 raise CourseError(
                     f"The checkpoint {path} belongs to another model or optimizer: delete its folder to train anew."
                 )
-            for variable, value in zip(variables, saved, strict=True):
+        for kind, variables in self._variables.items():
+            for variable, value in zip(variables, saved[kind], strict=True):
                 variable.assign(value)
-        self._best_weights = [arrays[key] for key in sorted(arrays) if key.startswith("best/")]
+        self._best_weights = saved["best"]
+        self.history = json.loads(str(arrays["history"]))
 
     def _save(self, epochs_done):
         arrays = {"history": np.array(json.dumps(self.history)), "epochs_done": np.array(epochs_done)}
@@ -158,16 +171,23 @@ class _TrainingState(keras.callbacks.Callback):
             arrays[f"best/{index:05d}"] = value
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        # The checksums inside a zip file leave its headers out; a reader of zip files skips what follows the end.
+        buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
         path = self._folder / f"checkpoint-{epochs_done:05d}.npz"
         aside = path.with_suffix(".part")
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             with open(aside, "wb") as file:
                 file.write(buffer.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             _read_checkpoint(aside)
             os.replace(aside, path)
+        except OSError as error:
+            raise CourseError(
+                f"The checkpoint {path} could not be written ({error}). The ones before it are whole: mend that "
+                "and start again to go on from there."
+            ) from error
         finally:
             aside.unlink(missing_ok=True)
         for old in sorted(self._folder.glob("checkpoint-*.npz"))[:-NUM_CHECKPOINTS_KEPT]:
@@ -175,8 +195,11 @@ class _TrainingState(keras.callbacks.Callback):
 
 
 def _read_checkpoint(path):
-    # Reading every member makes zipfile compare its checksum.
-    with np.load(path, allow_pickle=False) as archive:
+    content = path.read_bytes()
+    content, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("its checksum differs")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     return int(arrays["epochs_done"]), arrays
 
@@ -205,7 +228,7 @@ def learning_rate_range_test(
     """Trains a few steps while the learning rate grows exponentially; the model is left as it was.
 
     Args:
-        model: compiled, with a settable learning rate (no schedule).
+        model: compiled, with a settable learning rate.
         batches: training batches; they are repeated if there are fewer than `num_steps`.
         lowest, highest: first and last learning rate.
 
@@ -213,20 +236,28 @@ def learning_rate_range_test(
         The learning rates and the loss of the batch at each, both (num_steps_done,); the test ends early once the
         loss is four times the lowest so far or not a number.
 
+    Raises:
+        UsageError: the learning rate follows a schedule.
+
     Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3.
     """
+    if isinstance(model.optimizer.get_config()["learning_rate"], dict):
+        raise UsageError("The range test sets the learning rate itself: compile with a number instead of a schedule.")
     model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     before = [keras.ops.convert_to_numpy(variable) for variable in variables]
     rates, losses = np.geomspace(lowest, highest, num_steps), []
-    for step, rate in enumerate(rates):
-        model.optimizer.learning_rate = rate
-        ids, labels, weights = batches[step % len(batches)]
+    try:
+        for step, rate in enumerate(rates):
+            model.optimizer.learning_rate = rate
+            ids, labels, weights = batches[step % len(batches)]
+            model.reset_metrics()
+            logs = model.train_on_batch(ids, labels, sample_weight=weights, return_dict=True)
+            losses.append(float(logs["loss"]))
+            if not losses[-1] <= 4 * min(losses):
+                break
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
         model.reset_metrics()
-        losses.append(float(model.train_on_batch(ids, labels, sample_weight=weights)[0]))
-        if not losses[-1] <= 4 * min(losses):
-            break
-    for variable, value in zip(variables, before, strict=True):
-        variable.assign(value)
-    model.reset_metrics()
     return rates[: len(losses)], np.array(losses)

@@ -10,7 +10,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("course_lib")
 class MaskedMeanPooling(keras.layers.Layer):
-    """Mean over the time steps that are not padding.
+    """Mean over the time steps that are not padding; a row without any gives zeros.
 
     Call arguments:
         inputs: float tensor (batch, time, features).
@@ -39,7 +39,9 @@ class MaskedMeanPooling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("course_lib")
 class MaskedMaxPooling(MaskedMeanPooling):
-    """Maximum over the time steps that are not padding; arguments as in `MaskedMeanPooling`.
+    """Maximum over the time steps that are not padding; a row without any gives its lowest value.
+
+    Call arguments and result as in `MaskedMeanPooling`.
 
     Source: max pooling over BiLSTM states is the sentence encoder of Conneau et al. 2017 (InferSent), section 3.2.2.
     """
@@ -47,5 +49,6 @@ class MaskedMaxPooling(MaskedMeanPooling):
     def call(self, inputs, mask=None):
         if mask is None:
             return ops.max(inputs, axis=1)
-        # A finite floor: -inf would turn gradients into NaN under XLA.
-        return ops.max(ops.where(mask[:, :, None], inputs, -1e9), axis=1)
+        # The lowest value of all steps never beats a real one; a constant such as -1e9 overflows in half precision.
+        lowest = ops.min(inputs, axis=1, keepdims=True)  # (batch, 1, features)
+        return ops.max(ops.where(mask[:, :, None], inputs, lowest), axis=1)

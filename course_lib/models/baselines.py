@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 from sklearn.utils.validation import check_is_fitted
 
+from course_lib.errors import UsageError
 from course_lib.text import clean, tokenize
 
 
@@ -63,8 +64,14 @@ class NBSVM(ClassifierMixin, BaseEstimator):
         self.strength = strength
 
     def fit(self, features: sparse.csr_matrix, labels) -> "NBSVM":
-        """Fits on binary features (num_texts, num_features) and labels 0 or 1."""
+        """Fits on binary features (num_texts, num_features) and labels 0 or 1.
+
+        Raises:
+            UsageError: there are other labels, or only one.
+        """
         labels = np.asarray(labels)
+        if set(np.unique(labels)) != {0, 1}:
+            raise UsageError(f"NBSVM takes the labels 0 and 1, both of them; got {np.unique(labels).tolist()}.")
         self.classes_ = np.array([0, 1])
         positive = self.smoothing + np.asarray(features[labels == 1].sum(axis=0)).ravel()
         negative = self.smoothing + np.asarray(features[labels == 0].sum(axis=0)).ravel()

@@ -2,7 +2,7 @@
 
 import keras
 
-from course_lib.errors import unknown_name
+from course_lib.errors import UsageError, unknown_name
 from course_lib.layers.pooling import MaskedMaxPooling, MaskedMeanPooling
 
 POOLINGS = {"max": MaskedMaxPooling, "mean": MaskedMeanPooling}
@@ -21,7 +21,12 @@ def build_classifier(
 
     Returns:
         Model from int32 token ids (batch, time) to logits (batch, num_classes); softmax makes them probabilities.
+
+    Raises:
+        UsageError: an unknown pooling, or fewer than two classes.
     """
+    if num_classes < 2:
+        raise UsageError(f"num_classes is {num_classes}; a classifier needs at least 2, also for yes or no.")
     if pooling not in POOLINGS:
         raise unknown_name("pooling", pooling, POOLINGS)
     token_ids = keras.Input((None,), dtype="int32", name="token_ids")

@@ -33,10 +33,12 @@ def build_encoder(
         ones. Id 0 is masked; the mask goes on to the next layer.
 
     Raises:
-        UsageError: the embedding matrix has another shape.
+        UsageError: no layer, or an embedding matrix of another shape.
 
     Source: Hochreiter & Schmidhuber 1997; Graves & Schmidhuber 2005 for both directions.
     """
+    if num_layers < 1:
+        raise UsageError(f"num_layers is {num_layers}; the encoder needs at least one BiLSTM layer.")
     if embedding_matrix is not None and embedding_matrix.shape != (vocabulary_size, embedding_dim):
         raise UsageError(
             f"The embedding matrix has the shape {embedding_matrix.shape}, "

@@ -28,7 +28,11 @@ class BucketedBatches(keras.utils.PyDataset):
         batches: for each batch of this epoch its bucket length and the indices of its examples.
 
     `batches[i]` is `(ids, labels, weights)`, or `(ids,)` without labels; ids int32 (batch_size, time), weights
-    float32 (batch_size,).
+    float32 (batch_size,). Keras divides a loss by the number of all rows; the examples' weights, equal and with a mean
+    of one over all rows of an epoch, make the mean over the examples of it.
+
+    Raises:
+        UsageError: no sequences, a wrong batch size, bucket lengths that do not fit, or labels of another number.
     """
 
     def __init__(
@@ -50,11 +54,12 @@ class BucketedBatches(keras.utils.PyDataset):
             raise UsageError("Batches need at least one sequence and a batch size of at least 1.")
         if self.labels is not None and len(self.labels) != len(sequences):
             raise UsageError(f"There are {len(sequences)} sequences but {len(self.labels)} labels.")
-        lengths = np.array([len(ids) for ids in sequences])
-        if self.bucket_lengths != sorted(set(self.bucket_lengths)) or lengths.max() > self.bucket_lengths[-1]:
+        lengths = np.array([max(len(ids), 1) for ids in sequences])
+        increasing = all(np.diff([0, *self.bucket_lengths]) > 0)
+        if not increasing or lengths.max() > max(self.bucket_lengths, default=0):
             raise UsageError(
-                f"The bucket lengths {self.bucket_lengths} must increase and the last must hold the longest "
-                f"sequence ({lengths.max()} ids)."
+                f"The bucket lengths {self.bucket_lengths} must be positive and increase, and the last must hold the "
+                f"longest sequence ({lengths.max()} ids)."
             )
         self._bucket_of = np.searchsorted(self.bucket_lengths, lengths)
         self.epoch = 0
@@ -100,7 +105,8 @@ class BucketedBatches(keras.utils.PyDataset):
         if self.labels is None:
             return (ids,)
         labels = self.labels[np.concatenate([members, np.repeat(members[:1], num_missing)])]
-        weights = np.concatenate([np.ones(len(members)), np.zeros(num_missing)]).astype(np.float32)
+        weights = np.zeros(self.batch_size, dtype=np.float32)
+        weights[: len(members)] = len(self) * self.batch_size / len(self.sequences)
         return ids, labels, weights
 
     def on_epoch_end(self) -> None:

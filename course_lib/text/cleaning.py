@@ -1,6 +1,7 @@
 """Cleaning steps: small pure functions from text to text, applied in the order in which they are named."""
 
 import html
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -10,7 +11,22 @@ from course_lib.errors import unknown_name
 
 # A comment stops at the next comment's start: otherwise a text of many `<!--` takes quadratic time.
 _TAG = re.compile(r"<!--(?:(?!<!--).)*?-->|</?[a-zA-Z][^<>]*>", flags=re.DOTALL)
-_STRAIGHT = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"'})
+_STRAIGHT = str.maketrans(
+    {"‘": "'", "’": "'", "‚": "'", "‛": "'", "´": "'", "“": '"', "”": '"', "„": '"', "‟": '"'}
+)
+# Python refuses to convert numbers of thousands of digits; HTML reads every number that is too large as U+FFFD.
+_HUGE_NUMBER = re.compile(r"&#[0-9]{20,};?")
+_WINDOWS_1252 = {code: bytes([code]).decode("cp1252", errors="ignore") for code in range(0x80, 0xA0)}
+
+
+def repair_windows_1252(text: str) -> str:
+    """Turns the control characters U+0080 to U+009F into what Windows-1252 means by them: U+0097 → `—`.
+
+    They come from Windows-1252 text that was read as Latin-1; the five without a meaning there are removed.
+
+    Source: HTML Standard, "numeric character reference end state", which reads `&#151;` in the same way.
+    """
+    return text.translate(_WINDOWS_1252)
 
 
 def strip_html(text: str) -> str:
@@ -20,27 +36,32 @@ def strip_html(text: str) -> str:
 
 def unescape_entities(text: str) -> str:
     """Turns HTML entities into the characters they stand for: `&amp;` → `&`, `&eacute;` → `é`."""
-    return html.unescape(text)
+    return html.unescape(_HUGE_NUMBER.sub("\ufffd", text))
 
 
 def normalize_unicode(text: str) -> str:
     """Brings text to Unicode's NFKC form: one code for one character, ligatures and full-width forms folded.
 
-    Source: Unicode Standard Annex #15.
+    Of the combining marks on one letter the first 30 stay.
+
+    Source: Unicode Standard Annex #15; section 13 for the 30 marks.
     """
-    return unicodedata.normalize("NFKC", text)
+    return unicodedata.normalize("NFKC", _limit_marks(text))
 
 
 def straighten_quotes(text: str) -> str:
-    """Replaces typographic quotes and apostrophes by `'` and `"`, the forms that GloVe's vocabulary holds."""
+    """Replaces typographic quotes and apostrophes by `'` and `"`, the forms that GloVe's vocabulary holds.
+
+    Goes before `normalize_unicode`, which makes a space and a combining mark of the accent in `don´t`.
+    """
     return text.translate(_STRAIGHT)
 
 
 def remove_control_characters(text: str) -> str:
-    """Removes control and format characters (NUL, zero-width, bidirectional); line breaks and tabs stay."""
+    """Removes control and format characters (NUL, zero-width, bidirectional); all white space stays."""
     if text.isprintable():
         return text
-    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
+    return "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
 
 
 def lowercase(text: str) -> str:
@@ -50,8 +71,16 @@ def lowercase(text: str) -> str:
 
 def strip_accents(text: str) -> str:
     """Removes accents from letters: `naïve` → `naive`."""
-    decomposed = unicodedata.normalize("NFD", text)
+    decomposed = unicodedata.normalize("NFD", _limit_marks(text))
     return unicodedata.normalize("NFC", "".join(c for c in decomposed if unicodedata.category(c) != "Mn"))
+
+
+def _limit_marks(text: str) -> str:
+    # Normalizing sorts the marks of a letter in quadratic time: 1 MB of them would take minutes.
+    if text.isascii():
+        return text
+    runs = itertools.groupby(text, key=lambda char: unicodedata.category(char)[0] == "M")
+    return "".join("".join(itertools.islice(run, 30 if is_marks else None)) for is_marks, run in runs)
 
 
 def collapse_whitespace(text: str) -> str:
@@ -62,10 +91,11 @@ def collapse_whitespace(text: str) -> str:
 CLEANING_STEPS = {
     step.__name__: step
     for step in (
+        repair_windows_1252,
         strip_html,
         unescape_entities,
-        normalize_unicode,
         straighten_quotes,
+        normalize_unicode,
         remove_control_characters,
         lowercase,
         strip_accents,
@@ -75,10 +105,11 @@ CLEANING_STEPS = {
 
 # Tags go before entities are unescaped: `&lt;b&gt;` is text about a tag, not a tag.
 DEFAULT_STEPS = (
+    "repair_windows_1252",
     "strip_html",
     "unescape_entities",
-    "normalize_unicode",
     "straighten_quotes",
+    "normalize_unicode",
     "remove_control_characters",
     "lowercase",
     "collapse_whitespace",

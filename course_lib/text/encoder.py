@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import numbers
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -39,15 +40,15 @@ class TextEncoder:
         truncation: str = "head_tail",
         steps: Sequence[str] = DEFAULT_STEPS,
     ):
-        if max_length < 1:
-            raise UsageError(f"max_length is {max_length}; it must be at least 1.")
+        if not isinstance(max_length, numbers.Integral) or max_length < 1:
+            raise UsageError(f"max_length is {max_length!r}; it must be a whole number, at least 1.")
         if truncation not in TRUNCATIONS:
             raise unknown_name("truncation", truncation, TRUNCATIONS)
         for step in steps:
             if step not in CLEANING_STEPS:
                 raise unknown_name("cleaning step", step, CLEANING_STEPS)
         self.vocabulary = vocabulary
-        self.max_length = max_length
+        self.max_length = int(max_length)
         self.truncation = truncation
         self.steps = tuple(steps)
 
@@ -83,7 +84,11 @@ class TextEncoder:
         return self.vocabulary.decode(ids)
 
     def save(self, path: str | Path) -> None:
-        """Writes the encoder as JSON with a checksum; the old file stays until the new one is whole."""
+        """Writes the encoder as JSON with a checksum; the old file stays until the new one is whole.
+
+        Raises:
+            CourseError: the file cannot be written.
+        """
         content = {
             "format": _FORMAT,
             "max_length": self.max_length,
@@ -94,25 +99,34 @@ class TextEncoder:
         path = Path(path)
         aside = path.with_name(path.name + ".part")
         document = {**content, "sha256": _checksum(content)}
-        aside.write_text(json.dumps(document), encoding="utf-8")
-        os.replace(aside, path)
+        try:
+            aside.write_text(json.dumps(document), encoding="utf-8")
+            TextEncoder.load(aside)
+            os.replace(aside, path)
+        except OSError as error:
+            raise CourseError(f"The text encoder could not be written to {path} ({error}).") from error
+        finally:
+            aside.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> "TextEncoder":
         """Reads an encoder that `save` wrote.
 
         Raises:
-            CourseError: the file is missing, damaged, or of another format.
+            CourseError: the file is missing, unreadable, damaged, or of another format.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             checksum = content.pop("sha256")
             if checksum != _checksum(content) or content.pop("format") != _FORMAT:
                 raise ValueError("checksum or format differs")
-            return cls(Vocabulary(content.pop("tokens")), **content)
+            tokens = content.pop("tokens")
+            if not isinstance(tokens, list):
+                raise ValueError("the tokens are no list")
+            return cls(Vocabulary(tokens), **content)
         except FileNotFoundError:
             raise CourseError(f"There is no text encoder at {path}: run the notebook that saves it first.") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CourseError(
                 f"The text encoder {path} is damaged or of another format ({error}): save it again."
             ) from error

@@ -40,8 +40,8 @@ def pad(sequences: Sequence[Sequence[int]], length: int | None = None) -> np.nda
     Raises:
         UsageError: a sequence is longer than `length` (truncate first).
     """
-    longest = max((len(ids) for ids in sequences), default=1)
-    length = max(longest, 1) if length is None else length
+    longest = max([1, *map(len, sequences)])
+    length = longest if length is None else length
     if longest > length:
         raise UsageError(f"A sequence of {longest} ids does not fit into {length} time steps: truncate it first.")
     padded = np.full((len(sequences), length), PAD_ID, dtype=np.int32)

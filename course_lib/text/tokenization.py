@@ -1,13 +1,12 @@
 """The course's word tokenizer: one regular expression, in the manner of the Penn Treebank, with offsets."""
 
 import re
-import sys
 import unicodedata
 
 
 def _character_class(category_prefix: str) -> str:
     """A regular-expression class body of all characters whose Unicode category begins with the prefix."""
-    points = [p for p in range(0x300, min(sys.maxunicode, 0xFFFF)) if unicodedata.category(chr(p))[0] == category_prefix]
+    points = [p for p in range(0x300, 0xFFFF) if unicodedata.category(chr(p))[0] == category_prefix]
     ranges, start = [], points[0]
     for point, following in zip(points, [*points[1:], None], strict=True):
         if following != point + 1:
@@ -17,13 +16,14 @@ def _character_class(category_prefix: str) -> str:
 
 
 # Python's \w leaves out combining marks, without which Hindi or decomposed accents fall apart.
-_LETTER = rf"[^\W_][{_character_class('M')}]*"
+_MARKS = f"[{_character_class('M')}]*"
+_LETTER = rf"[^\W_]{_MARKS}"
 _CJK = "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
 
 _TOKEN = re.compile(
     rf"""
       (?:[A-Za-z]\.){{2,}}                    # abbreviations: U.S.
-    | [:;=][-']?[()DP|/\\](?!\w)              # emoticons: :-)
+    | [:;=][-']?[()DP|/\\](?![\w/])           # emoticons: :-)  but http://
     | \d+(?:[.,:]\d+)+                        # numbers: 1,000.50  10:30
     | {_CJK}                                  # scripts without spaces: one character, one token
     | (?:(?!{_CJK}){_LETTER})+?(?=n't\b)      # do|n't
@@ -31,7 +31,7 @@ _TOKEN = re.compile(
     | '(?:s|re|ve|ll|d|m)\b                   # it|'s
     | (?:(?!{_CJK}){_LETTER})+                # words
     | \.{{2,}}                                # ellipsis
-    | \S                                      # any other character stands alone
+    | \S{_MARKS}                              # any other character stands alone
     """,
     flags=re.VERBOSE | re.IGNORECASE,
 )

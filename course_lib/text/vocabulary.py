@@ -16,10 +16,12 @@ class Vocabulary:
         tokens: the tokens without the two special ones, most frequent first.
 
     Raises:
-        UsageError: a token occurs twice or is one of the special tokens.
+        UsageError: a token is not a string, occurs twice or is one of the special tokens.
     """
 
     def __init__(self, tokens: Sequence[str]):
+        if not all(isinstance(token, str) for token in tokens):
+            raise UsageError("The tokens of a vocabulary must all be strings.")
         self.tokens = [PAD, UNKNOWN, *tokens]
         # The special tokens are left out: a text that spells "[PAD]" must not turn into padding.
         self._ids = {token: index for index, token in enumerate(tokens, start=2)}
