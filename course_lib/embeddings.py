@@ -21,13 +21,15 @@ def load_glove() -> KeyedVectors:
 
 
 def as_keyed_vectors(words: Sequence[str], vectors: np.ndarray) -> KeyedVectors:
-    """Wraps words and their vectors (num_words, embedding_dim) for gensim's neighbours and analogies; copies nothing.
+    """Wraps words and their vectors (num_words, embedding_dim), uncopied, for gensim's look-ups.
 
     Raises:
         UsageError: there are not as many words as vectors.
     """
     if len(words) != len(vectors):
-        raise UsageError(f"There are {len(words):,} words but {len(vectors):,} vectors: pass one word for each row.")
+        raise UsageError(
+            f"There are {len(words):,} words but {len(vectors):,} vectors: pass one word for each row."
+        )
     keyed = KeyedVectors(vectors.shape[1], dtype=vectors.dtype)
     keyed.index_to_key = list(words)
     keyed.key_to_index = {word: index for index, word in enumerate(words)}
@@ -65,7 +67,9 @@ def align(vectors: KeyedVectors, vocabulary: Vocabulary, seed: int) -> Alignment
     index[:2] = -1
     found = index >= 0
     if not found.any():
-        raise UsageError("No word of the vocabulary has a vector: compare its spelling and case with the vectors'.")
+        raise UsageError(
+            "No word of the vocabulary has a vector: compare its spelling and case with the vectors'."
+        )
     known = np.asarray(vectors.vectors[index[found]], dtype=np.float32)
     mean, spread = known.mean(axis=0), known.std(axis=0)
     random = np.random.default_rng(seed)
@@ -76,11 +80,14 @@ def align(vectors: KeyedVectors, vocabulary: Vocabulary, seed: int) -> Alignment
     return Alignment(matrix, found)
 
 
-def count_cooccurrences(texts: Iterable[Sequence[int]], vocabulary_size: int, window: int) -> sparse.csr_matrix:
+def count_cooccurrences(
+    texts: Iterable[Sequence[int]], vocabulary_size: int, window: int
+) -> sparse.csr_matrix:
     """Counts how often two words occur within `window` words of each other, weighted by 1 / distance.
 
     Args:
-        texts: token ids; no pair crosses a text's end. Padding and unknown tokens keep their place but are not counted.
+        texts: token ids; no pair crosses a text's end. Padding and unknown tokens keep their place
+            but are not counted.
         vocabulary_size: number of ids.
         window: largest distance, in tokens, to either side.
 
@@ -96,9 +103,13 @@ def count_cooccurrences(texts: Iterable[Sequence[int]], vocabulary_size: int, wi
         raise UsageError(f"The window is {window}; it must reach at least 1 token to either side.")
     # Between two texts stand `window` paddings, so one long array can be shifted as a whole.
     gap = np.full(window, PAD_ID)
-    stream = np.concatenate([gap, *(part for ids in texts for part in (np.asarray(ids, dtype=np.int64), gap))])
+    stream = np.concatenate(
+        [gap, *(part for ids in texts for part in (np.asarray(ids, dtype=np.int64), gap))]
+    )
     if stream.max() >= vocabulary_size:
-        raise UsageError(f"The texts hold the id {stream.max()}, but the vocabulary has {vocabulary_size} ids.")
+        raise UsageError(
+            f"The texts hold the id {stream.max()}, but the vocabulary has {vocabulary_size} ids."
+        )
     shape = (vocabulary_size, vocabulary_size)
     total = sparse.csr_matrix(shape)
     for distance in range(1, window + 1):
@@ -163,7 +174,7 @@ def train_glove(
         progress: wraps the range of epochs, for example `tqdm`.
 
     Returns:
-        Word plus context vectors, float32 (vocabulary size, embedding_dim), and the mean loss per pair of each epoch.
+        Word plus context vectors, float32 (vocabulary size, embedding_dim), and the mean loss of each epoch.
 
     Raises:
         UsageError: no two words co-occur.
@@ -172,11 +183,15 @@ def train_glove(
     """
     pairs = cooccurrences.tocoo()
     if pairs.nnz == 0:
-        raise UsageError("There are no co-occurring words to train on: pass longer texts or a larger vocabulary.")
+        raise UsageError(
+            "There are no co-occurring words to train on: pass longer texts or a larger vocabulary."
+        )
     size = cooccurrences.shape[0]
     random = np.random.default_rng(seed)
     # The bias is the last column, so that one table and one update serve vector and bias.
-    tables = [random.uniform(-0.5, 0.5, (size, embedding_dim + 1)).astype(np.float32) / embedding_dim for _ in "wc"]
+    tables = [
+        random.uniform(-0.5, 0.5, (size, embedding_dim + 1)).astype(np.float32) / embedding_dim for _ in "wc"
+    ]
     squares = [np.ones_like(table) for table in tables]
     counts = pairs.data.astype(np.float32)
     losses = []
@@ -202,7 +217,9 @@ def _adagrad_step(table, square, index, gradients, learning_rate):
     """One AdaGrad step on the rows that occur in `index`, repeated rows summed first."""
     # A sparse product adds up repeated rows many times faster than np.add.at.
     positions = np.arange(len(index) + 1)
-    picker = sparse.csc_matrix((np.ones(len(index), np.float32), index, positions), (len(table), len(index))).tocsr()
+    picker = sparse.csc_matrix(
+        (np.ones(len(index), np.float32), index, positions), (len(table), len(index))
+    ).tocsr()
     rows = np.flatnonzero(np.diff(picker.indptr))
     summed = (picker @ gradients)[rows]
     squares = square[rows] + summed**2

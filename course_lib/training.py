@@ -1,4 +1,4 @@
-"""Training: compile defaults, early stopping, checkpoints that resume bit for bit, learning-rate range test."""
+"""Training: compile defaults, early stopping, checkpoints that resume bit for bit, range test."""
 
 import hashlib
 import io
@@ -15,15 +15,14 @@ from course_lib.errors import CourseError, UsageError
 from course_lib.text.batches import BucketedBatches
 
 NUM_CHECKPOINTS_KEPT = 2
-_KINDS = ("model", "optimizer", "best")
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 def compile_classifier(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     """Compiles a model that returns logits (batch, num_classes) for integer labels (batch,).
 
-    XLA stays off: on a GPU it would replace cuDNN's LSTM, and on a CPU it pays only on some machines, while each new
-    bucket length costs seconds of compiling.
+    XLA stays off: on a GPU it would replace cuDNN's LSTM, and on a CPU it pays only on some machines, while
+    each new bucket length costs seconds of compiling.
     """
     model.compile(
         optimizer=optimizer,
@@ -45,7 +44,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
 ) -> dict[str, list[float]]:
-    """Fits a compiled model; with `checkpoint_dir`, a run that was cut off goes on as if nothing had happened.
+    """Fits a compiled model; with `checkpoint_dir`, a run that was cut off goes on as if nothing happened.
 
     Args:
         model: compiled.
@@ -68,7 +67,7 @@ def train(
     if not model.compiled:
         raise UsageError("The model is not compiled: call compile_classifier(model, optimizer) first.")
     if patience is not None and validation_batches is None:
-        raise UsageError("Early stopping needs validation batches: pass validation_batches or leave patience out.")
+        raise UsageError("Early stopping needs validation batches: pass them or leave patience out.")
     if patience is not None and patience < 1:
         raise UsageError(f"patience is {patience}; it must be at least 1, or None to train all epochs.")
     state = _TrainingState(model, batches, validation_batches, patience, checkpoint_dir)
@@ -88,7 +87,7 @@ def train(
 
 
 class _TrainingState(keras.callbacks.Callback):
-    """All that a run needs to go on: variables, optimizer, history, best weights; data order follows from the epoch."""
+    """All that a run needs to go on: variables, optimizer, history, best weights, epoch of the data."""
 
     def __init__(self, model, batches, validation_batches, patience, folder):
         super().__init__()
@@ -103,7 +102,7 @@ class _TrainingState(keras.callbacks.Callback):
         self.history: dict[str, list[float]] = {}
 
     def on_epoch_begin(self, epoch, logs=None):
-        # Keras also counts up when it resets: the order must follow from the epoch alone for a resume to repeat it.
+        # Keras counts up at other times, too; a resume repeats the order only if it follows from the epoch.
         for batches in self._all_batches:
             batches.epoch = epoch
 
@@ -141,7 +140,7 @@ class _TrainingState(keras.callbacks.Callback):
             return epochs_done
         if paths:
             raise CourseError(
-                f"All checkpoints in {self._folder} are damaged: delete that folder to train from the beginning."
+                f"All checkpoints in {self._folder} are damaged: delete that folder to train anew."
             )
         return 0
 
@@ -150,11 +149,14 @@ class _TrainingState(keras.callbacks.Callback):
         return len(losses) - 1 - int(np.argmin(losses))
 
     def _apply(self, path, arrays):
-        saved = {kind: [arrays[key] for key in sorted(arrays) if key.startswith(f"{kind}/")] for kind in _KINDS}
+        saved = {"model": [], "optimizer": [], "best": []}
+        for key in sorted(arrays.keys() - {"history", "epochs_done"}):
+            saved[key.split("/")[0]].append(arrays[key])
         for kind, variables in self._variables.items():
             if [value.shape for value in saved[kind]] != [tuple(variable.shape) for variable in variables]:
                 raise CourseError(
-                    f"The checkpoint {path} belongs to another model or optimizer: delete its folder to train anew."
+                    f"The checkpoint {path} belongs to another model or optimizer: name another folder, or "
+                    "delete this one to train anew."
                 )
         for kind, variables in self._variables.items():
             for variable, value in zip(variables, saved[kind], strict=True):
@@ -171,22 +173,22 @@ class _TrainingState(keras.callbacks.Callback):
             arrays[f"best/{index:05d}"] = value
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
-        # The checksums inside a zip file leave its headers out; a reader of zip files skips what follows the end.
-        buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
         path = self._folder / f"checkpoint-{epochs_done:05d}.npz"
         aside = path.with_suffix(".part")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with open(aside, "wb") as file:
                 file.write(buffer.getbuffer())
+                # A zip file's own checksums leave its headers out; its readers skip what follows its end.
+                file.write(hashlib.sha256(buffer.getbuffer()).digest())
                 file.flush()
                 os.fsync(file.fileno())
             _read_checkpoint(aside)
             os.replace(aside, path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise CourseError(
-                f"The checkpoint {path} could not be written ({error}). The ones before it are whole: mend that "
-                "and start again to go on from there."
+                f"The checkpoint {path} could not be written ({error}). The one before it is whole: make "
+                "room and start again to go on from there."
             ) from error
         finally:
             aside.unlink(missing_ok=True)
@@ -210,10 +212,9 @@ def predict(
     """The model's outputs for all sequences, in their order: shape (num_sequences, ...)."""
     batches = BucketedBatches(sequences, batch_size=batch_size, bucket_lengths=bucket_lengths)
     rows = model.predict(batches, verbose=0)
-    order = [(batch * batch_size + row, i) for batch, (_, m) in enumerate(batches.batches) for row, i in enumerate(m)]
     outputs = np.empty((len(sequences), *rows.shape[1:]), rows.dtype)
-    source, target = np.array(order).T
-    outputs[target] = rows[source]
+    for index, (_, members) in enumerate(batches.batches):
+        outputs[members] = rows[index * batch_size :][: len(members)]
     return outputs
 
 
@@ -233,8 +234,8 @@ def learning_rate_range_test(
         lowest, highest: first and last learning rate.
 
     Returns:
-        The learning rates and the loss of the batch at each, both (num_steps_done,); the test ends early once the
-        loss is four times the lowest so far or not a number.
+        The learning rates and the loss of the batch at each, both (num_steps_done,); the test ends early once
+        the loss is more than four times the lowest so far or not a number.
 
     Raises:
         UsageError: the learning rate follows a schedule.
@@ -242,7 +243,7 @@ def learning_rate_range_test(
     Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3.
     """
     if isinstance(model.optimizer.get_config()["learning_rate"], dict):
-        raise UsageError("The range test sets the learning rate itself: compile with a number instead of a schedule.")
+        raise UsageError("The range test sets the learning rate itself: compile with a number, no schedule.")
     model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     before = [keras.ops.convert_to_numpy(variable) for variable in variables]

@@ -71,12 +71,14 @@ class NBSVM(ClassifierMixin, BaseEstimator):
         """
         labels = np.asarray(labels)
         if set(np.unique(labels)) != {0, 1}:
-            raise UsageError(f"NBSVM takes the labels 0 and 1, both of them; got {np.unique(labels).tolist()}.")
+            raise UsageError(f"NBSVM takes the labels 0 and 1, both; got {np.unique(labels).tolist()}.")
         self.classes_ = np.array([0, 1])
         positive = self.smoothing + np.asarray(features[labels == 1].sum(axis=0)).ravel()
         negative = self.smoothing + np.asarray(features[labels == 0].sum(axis=0)).ravel()
-        self.log_count_ratio_ = np.log((positive / positive.sum()) / (negative / negative.sum())).astype(np.float32)
-        svm = LinearSVC(C=self.strength).fit(features.multiply(self.log_count_ratio_).tocsr(), labels)
+        ratio = (positive / positive.sum()) / (negative / negative.sum())
+        self.log_count_ratio_ = np.log(ratio).astype(np.float32)
+        svm = LinearSVC(C=self.strength, random_state=0)
+        svm.fit(features.multiply(self.log_count_ratio_).tocsr(), labels)
         weights = svm.coef_[0]
         mean_magnitude = np.abs(weights).mean()
         self.weights_ = (1 - self.interpolation) * mean_magnitude + self.interpolation * weights

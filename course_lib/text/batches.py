@@ -12,9 +12,9 @@ from course_lib.text.padding import pad
 class BucketedBatches(keras.utils.PyDataset):
     """Batches whose rows share a bucket: each has the shape (batch_size, bucket length), whatever the epoch.
 
-    A sequence belongs to the shortest bucket that holds it. What is left over when a bucket is cut into whole batches
-    moves up to the next bucket, so that only the last batch of an epoch can be short; it is filled with rows of
-    weight zero. Every example occurs exactly once an epoch.
+    A sequence belongs to the shortest bucket that holds it. What is left over when a bucket is cut into
+    whole batches moves up to the next bucket, so that only one batch of an epoch can be short; it is filled
+    with rows of weight zero. Every example occurs exactly once an epoch.
 
     Args:
         sequences: lists of ids, none longer than the last bucket.
@@ -27,12 +27,12 @@ class BucketedBatches(keras.utils.PyDataset):
         epoch: number of the epoch that is served; set it to resume a run with the same data order.
         batches: for each batch of this epoch its bucket length and the indices of its examples.
 
-    `batches[i]` is `(ids, labels, weights)`, or `(ids,)` without labels; ids int32 (batch_size, time), weights
-    float32 (batch_size,). Keras divides a loss by the number of all rows; the examples' weights, equal and with a mean
-    of one over all rows of an epoch, make the mean over the examples of it.
+    `batches[i]` is `(ids, labels, weights)`, or `(ids,)` without labels; ids int32 (batch_size, time),
+    weights float32 (batch_size,). All examples weigh num_rows / num_examples of the epoch: Keras divides a
+    loss by the number of all rows, and so its loss becomes the mean over the examples.
 
     Raises:
-        UsageError: no sequences, a wrong batch size, bucket lengths that do not fit, or labels of another number.
+        UsageError: no sequences, batch size below 1, wrong bucket lengths, or not one label for each.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class BucketedBatches(keras.utils.PyDataset):
         increasing = all(np.diff([0, *self.bucket_lengths]) > 0)
         if not increasing or lengths.max() > max(self.bucket_lengths, default=0):
             raise UsageError(
-                f"The bucket lengths {self.bucket_lengths} must be positive and increase, and the last must hold the "
-                f"longest sequence ({lengths.max()} ids)."
+                f"The bucket lengths {self.bucket_lengths} must be positive and increase, and the last must "
+                f"hold the longest sequence ({lengths.max()} ids)."
             )
         self._bucket_of = np.searchsorted(self.bucket_lengths, lengths)
         self.epoch = 0
@@ -89,7 +89,7 @@ class BucketedBatches(keras.utils.PyDataset):
             batches.append((self.bucket_lengths[self._bucket_of[left_over].max()], left_over))
         if random is not None:
             random.shuffle(batches)
-        # Keras takes the first two batches for the shape of all: they must differ in length for time to stay open.
+        # Keras takes the shape of all from the first two batches: time stays open only if they differ in it.
         different = next((i for i, batch in enumerate(batches) if batch[0] != batches[0][0]), None)
         if different is not None:
             batches.insert(1, batches.pop(different))

@@ -12,9 +12,9 @@ from course_lib.errors import unknown_name
 # A comment stops at the next comment's start: otherwise a text of many `<!--` takes quadratic time.
 _TAG = re.compile(r"<!--(?:(?!<!--).)*?-->|</?[a-zA-Z][^<>]*>", flags=re.DOTALL)
 _STRAIGHT = str.maketrans(
-    {"‘": "'", "’": "'", "‚": "'", "‛": "'", "´": "'", "“": '"', "”": '"', "„": '"', "‟": '"'}
+    {"‘": "'", "’": "'", "‚": "'", "‛": "'", "´": "'", "`": "'", "“": '"', "”": '"', "„": '"', "‟": '"'}
 )
-# Python refuses to convert numbers of thousands of digits; HTML reads every number that is too large as U+FFFD.
+# Python refuses to convert thousands of digits; HTML reads every number that is too large as U+FFFD.
 _HUGE_NUMBER = re.compile(r"&#[0-9]{20,};?")
 _WINDOWS_1252 = {code: bytes([code]).decode("cp1252", errors="ignore") for code in range(0x80, 0xA0)}
 
@@ -95,8 +95,8 @@ CLEANING_STEPS = {
         strip_html,
         unescape_entities,
         straighten_quotes,
-        normalize_unicode,
         remove_control_characters,
+        normalize_unicode,
         lowercase,
         strip_accents,
         collapse_whitespace,
@@ -109,8 +109,8 @@ DEFAULT_STEPS = (
     "strip_html",
     "unescape_entities",
     "straighten_quotes",
-    "normalize_unicode",
     "remove_control_characters",
+    "normalize_unicode",
     "lowercase",
     "collapse_whitespace",
 )

@@ -125,7 +125,9 @@ class TextEncoder:
                 raise ValueError("the tokens are no list")
             return cls(Vocabulary(tokens), **content)
         except FileNotFoundError:
-            raise CourseError(f"There is no text encoder at {path}: run the notebook that saves it first.") from None
+            raise CourseError(
+                f"There is no text encoder at {path}: run the notebook that saves it first."
+            ) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CourseError(
                 f"The text encoder {path} is damaged or of another format ({error}): save it again."

@@ -1,5 +1,6 @@
 """Truncation, padding and the choice of bucket lengths."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,7 +44,9 @@ def pad(sequences: Sequence[Sequence[int]], length: int | None = None) -> np.nda
     longest = max([1, *map(len, sequences)])
     length = longest if length is None else length
     if longest > length:
-        raise UsageError(f"A sequence of {longest} ids does not fit into {length} time steps: truncate it first.")
+        raise UsageError(
+            f"A sequence of {longest} ids does not fit into {length} time steps: truncate first."
+        )
     padded = np.full((len(sequences), length), PAD_ID, dtype=np.int32)
     for row, ids in zip(padded, sequences, strict=True):
         row[: len(ids)] = ids
@@ -65,7 +68,6 @@ def choose_bucket_lengths(lengths: Sequence[int], num_buckets: int, multiple: in
     """
     if len(lengths) == 0 or num_buckets < 1:
         raise UsageError("Choosing bucket lengths takes at least one sequence and one bucket.")
-    quantiles = np.quantile(lengths, np.arange(1, num_buckets + 1) / num_buckets, method="higher")
-    longest = max(1, max(lengths))
-    rounded = np.ceil(np.maximum(quantiles, 1) / multiple).astype(int) * multiple
-    return sorted({min(int(length), int(longest)) for length in rounded})
+    ordered = sorted(max(int(length), 1) for length in lengths)
+    ends = [ordered[math.ceil(k * len(ordered) / num_buckets) - 1] for k in range(1, num_buckets + 1)]
+    return sorted({min(math.ceil(end / multiple) * multiple, ordered[-1]) for end in ends})

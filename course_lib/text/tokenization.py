@@ -40,7 +40,7 @@ _TOKEN = re.compile(
 def tokenize(text: str) -> list[str]:
     """Splits text into words, numbers, contractions (`do n't`, `it 's`) and single punctuation marks.
 
-    Source: contractions follow the Penn Treebank convention (Marcus et al. 1993), which GloVe's vocabulary shares.
+    Source: contractions follow the Penn Treebank (Marcus et al. 1993), which GloVe's vocabulary shares.
     """
     return _TOKEN.findall(text)
 

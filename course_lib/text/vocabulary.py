@@ -10,7 +10,7 @@ PAD_ID, UNKNOWN_ID = 0, 1
 
 
 class Vocabulary:
-    """An ordered list of tokens; the position is the id. Id 0 is padding, id 1 stands for every unknown token.
+    """An ordered list of tokens; the position is the id. Id 0 is padding, id 1 means every unknown token.
 
     Args:
         tokens: the tokens without the two special ones, most frequent first.
@@ -29,7 +29,9 @@ class Vocabulary:
             raise UsageError(f"A vocabulary needs distinct tokens and adds {PAD} and {UNKNOWN} itself.")
 
     @classmethod
-    def build(cls, texts: Iterable[Iterable[str]], max_size: int | None = None, min_count: int = 1) -> "Vocabulary":
+    def build(
+        cls, texts: Iterable[Iterable[str]], max_size: int | None = None, min_count: int = 1
+    ) -> "Vocabulary":
         """Counts the tokens of tokenized texts and keeps the most frequent ones.
 
         Args:
@@ -41,8 +43,8 @@ class Vocabulary:
         for tokens in texts:
             counts.update(tokens)
         # Ties are broken by spelling, so that the order of the texts does not matter.
-        ranked = sorted((token for token in counts if counts[token] >= min_count), key=lambda t: (-counts[t], t))
-        ranked = [token for token in ranked if token not in (PAD, UNKNOWN)]
+        ranked = sorted(counts, key=lambda token: (-counts[token], token))
+        ranked = [token for token in ranked if counts[token] >= min_count and token not in (PAD, UNKNOWN)]
         return cls(ranked if max_size is None else ranked[: max(0, max_size - 2)])
 
     def __len__(self) -> int:
