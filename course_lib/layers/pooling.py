@@ -1,7 +1,7 @@
 """Pooling over time that leaves padding out.
 
-Keras's `GlobalMaxPooling1D` ignores the mask. A padded step of a `Bidirectional` layer holds zeros, so padding puts a
-floor of zero under the maximum: the same text gets another vector when it is padded further.
+Keras's `GlobalMaxPooling1D` ignores the mask. A padded step of a `Bidirectional` layer holds zeros, so
+padding puts a floor of zero under the maximum: the same text gets another vector when it is padded.
 """
 
 import keras
@@ -28,7 +28,7 @@ class MaskedMeanPooling(keras.layers.Layer):
         if mask is None:
             return ops.mean(inputs, axis=1)
         weights = ops.cast(mask, inputs.dtype)[:, :, None]  # (batch, time, 1)
-        return ops.sum(inputs * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
+        return ops.sum(inputs * weights, axis=1) / ops.cast(ops.shape(inputs)[1], inputs.dtype)
 
     def compute_mask(self, inputs, mask=None):
         return None
@@ -43,12 +43,12 @@ class MaskedMaxPooling(MaskedMeanPooling):
 
     Call arguments and result as in `MaskedMeanPooling`.
 
-    Source: max pooling over BiLSTM states is the sentence encoder of Conneau et al. 2017 (InferSent), section 3.2.2.
+    Source: Conneau et al. 2017 (InferSent), section 3.2.2, for max pooling over BiLSTM states.
     """
 
     def call(self, inputs, mask=None):
         if mask is None:
             return ops.max(inputs, axis=1)
-        # The lowest value of all steps never beats a real one; a constant such as -1e9 overflows in half precision.
+        # The lowest value of the row never beats a real one; a constant like -1e9 overflows in float16.
         lowest = ops.min(inputs, axis=1, keepdims=True)  # (batch, 1, features)
         return ops.max(ops.where(mask[:, :, None], inputs, lowest), axis=1)

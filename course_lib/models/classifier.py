@@ -20,7 +20,8 @@ def build_classifier(
         dropout: share of the pooled features that training drops.
 
     Returns:
-        Model from int32 token ids (batch, time) to logits (batch, num_classes); softmax makes them probabilities.
+        Model from int32 token ids (batch, time) to logits (batch, num_classes); softmax makes them
+        probabilities.
 
     Raises:
         UsageError: an unknown pooling, or fewer than two classes.

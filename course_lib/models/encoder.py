@@ -29,8 +29,8 @@ def build_encoder(
             (Gal & Ghahramani 2016).
 
     Returns:
-        Model from int32 (batch, time) to float32 (batch, time, 2 * hidden_dim): forward states first, then backward
-        ones. Id 0 is masked; the mask goes on to the next layer.
+        Model from int32 (batch, time) to float32 (batch, time, 2 * hidden_dim): forward states first, then
+        backward ones. Id 0 is masked; the mask goes on to the next layer.
 
     Raises:
         UsageError: no layer, or an embedding matrix of another shape.
@@ -53,7 +53,8 @@ def build_encoder(
         states = keras.layers.SpatialDropout1D(dropout, name="embedding_dropout")(states)
     for layer in range(1, num_layers + 1):
         lstm = keras.layers.LSTM(hidden_dim, return_sequences=True)
-        states = keras.layers.Bidirectional(lstm, name=f"bilstm_{layer}")(states)  # (batch, time, 2 * hidden_dim)
+        # (batch, time, 2 * hidden_dim)
+        states = keras.layers.Bidirectional(lstm, name=f"bilstm_{layer}")(states)
     if embedding_matrix is not None:
         # Set after building: an initializer would write the whole matrix into the saved configuration.
         embedding.set_weights([embedding_matrix])
