@@ -29,8 +29,8 @@ def learning_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], titl
     """Loss and accuracy after each epoch, training dashed and validation solid, one colour per run.
 
     Args:
-        histories: name of the run → history as `course_lib.training.train` returns it, with `loss`, `accuracy`,
-            `val_loss` and `val_accuracy`.
+        histories: name of the run → history as `course_lib.training.train` returns it, with `loss`,
+            `accuracy`, `val_loss` and `val_accuracy`.
         title: the figure's title.
     """
     figure = make_subplots(cols=2, subplot_titles=("Loss (nats)", "Accuracy"), horizontal_spacing=0.12)

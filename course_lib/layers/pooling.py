@@ -28,7 +28,7 @@ class MaskedMeanPooling(keras.layers.Layer):
         if mask is None:
             return ops.mean(inputs, axis=1)
         weights = ops.cast(mask, inputs.dtype)[:, :, None]  # (batch, time, 1)
-        return ops.sum(inputs * weights, axis=1) / ops.cast(ops.shape(inputs)[1], inputs.dtype)
+        return ops.sum(inputs * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
 
     def compute_mask(self, inputs, mask=None):
         return None
