@@ -114,7 +114,10 @@ def _results_table(notebooks: Mapping[str, Path], results: Mapping[str, Any], ro
     ]
     for name in notebooks:
         bounds = expectations[name, "full"].metrics if (name, "full") in expectations else {}
-        for metric, value in measured.get(name, {}).get("metrics", {}).items():
+        metrics = measured.get(name, {}).get("metrics", {})
+        # In the order of expectations.toml, where a text may refer to the line above it.
+        for metric in [*(m for m in bounds if m in metrics), *(m for m in metrics if m not in bounds)]:
+            value = metrics[metric]
             bound = bounds.get(metric)
             what = bound.text if bound and bound.text else metric.replace("_", " ")
             lines.append(f"| {name[:2]} | {what} | {number_text(value)} | {bound or '–'} |")
