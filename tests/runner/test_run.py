@@ -96,7 +96,9 @@ def test_stopping_the_command_stops_everything(make_course, tmp_path, stop):
     flag = tmp_path / "running"
     root = make_course({"01_hangs": [f"open({str(flag)!r}, 'w').close()\nimport time; time.sleep(99)"]})
     script = (
-        "import functools, pathlib, sys, course_lib.runner as runner, course_lib.cli as cli\n"
+        "import functools, pathlib, signal, sys, course_lib.runner as runner, course_lib.cli as cli\n"
+        # A test run in the background inherits an ignored Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "runner.run = functools.partial(runner.run, root=pathlib.Path(sys.argv.pop()))\n"
         "cli.main()"
     )
