@@ -3,14 +3,17 @@
 from course_lib.data.conll2003 import load_conll2003
 from course_lib.data.glove import load_glove_6b_50d
 from course_lib.data.movie_reviews import load_imdb, load_imdb_stanford, load_rotten_tomatoes
+from course_lib.data.multi_lexsum import load_multi_lexsum
 from course_lib.data.nltk_data import load_stop_words, nltk_data_dir
-from course_lib.data.records import LabelledText, TaggedSentence
+from course_lib.data.records import LabelledText, SummarizedText, TaggedSentence
 from course_lib.data.splits import hold_out
 from course_lib.data.wikitext2 import load_wikitext2
 from course_lib.data.word_similarity import load_analogies, load_word_pairs
+from course_lib.data.xsum import load_xsum_1k
 
 __all__ = [
     "LabelledText",
+    "SummarizedText",
     "TaggedSentence",
     "hold_out",
     "load_analogies",
@@ -18,9 +21,11 @@ __all__ = [
     "load_glove_6b_50d",
     "load_imdb",
     "load_imdb_stanford",
+    "load_multi_lexsum",
     "load_rotten_tomatoes",
     "load_stop_words",
     "load_wikitext2",
     "load_word_pairs",
+    "load_xsum_1k",
     "nltk_data_dir",
 ]

@@ -21,3 +21,10 @@ class TaggedSentence(NamedTuple):
     chunks: tuple[str, ...]
     entities: tuple[str, ...]
     document: int
+
+
+class SummarizedText(NamedTuple):
+    """A text and the summary that a person wrote for it."""
+
+    text: str
+    summary: str
