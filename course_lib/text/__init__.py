@@ -20,6 +20,7 @@ from course_lib.text.cleaning import (
 )
 from course_lib.text.encoder import TextEncoder
 from course_lib.text.padding import TRUNCATIONS, choose_bucket_lengths, pad, truncate
+from course_lib.text.sentences import sentence_spans
 from course_lib.text.tokenization import token_spans, tokenize
 from course_lib.text.vocabulary import PAD, PAD_ID, UNKNOWN, UNKNOWN_ID, Vocabulary
 
@@ -42,6 +43,7 @@ __all__ = [
     "read_text",
     "remove_control_characters",
     "repair_windows_1252",
+    "sentence_spans",
     "straighten_quotes",
     "strip_accents",
     "strip_html",

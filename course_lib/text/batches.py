@@ -1,12 +1,15 @@
 """Batches of similar length: little padding, few static shapes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 
 from course_lib.errors import UsageError
 from course_lib.text.padding import pad
+
+# Stands in the place of a label where there is padding; losses leave it out.
+IGNORED_LABEL = -1
 
 
 class BucketedBatches(keras.utils.PyDataset):
@@ -17,8 +20,10 @@ class BucketedBatches(keras.utils.PyDataset):
     with rows of weight zero. Every example occurs exactly once an epoch.
 
     Args:
-        sequences: lists of ids, none longer than the last bucket.
+        sequences: lists of ids, none longer than the last bucket; or a mapping from the name of each input to
+            its sequences, of ids or of rows of ids, all of one example equally long.
         labels: array of shape (num_examples, ...), or None for prediction.
+        token_labels: instead of `labels`, one list of labels for each sequence, one label for each token.
         batch_size: rows in each batch.
         bucket_lengths: increasing lengths, as `choose_bucket_lengths` returns them.
         seed: shuffles examples and batches, differently in each epoch; None keeps the order.
@@ -31,30 +36,45 @@ class BucketedBatches(keras.utils.PyDataset):
     weights float32 (batch_size,). All examples weigh num_rows / num_examples of the epoch: Keras divides a
     loss by the number of all rows, and so its loss becomes the mean over the examples.
 
+    With several inputs, ids is a dict of arrays (batch_size, time, ...). Token labels are (batch_size, time),
+    with `IGNORED_LABEL` at padding and in the filled rows, and the weights are then (batch_size, 1).
+
     Raises:
-        UsageError: no sequences, batch size below 1, wrong bucket lengths, or not one label for each.
+        UsageError: no sequences, batch size below 1, wrong bucket lengths, not one label for each, or inputs
+            of different lengths.
     """
 
     def __init__(
         self,
-        sequences: Sequence[Sequence[int]],
+        sequences: Sequence[Sequence[int]] | Mapping[str, Sequence[Sequence]],
         labels: np.ndarray | None = None,
         *,
+        token_labels: Sequence[Sequence[int]] | None = None,
         batch_size: int,
         bucket_lengths: Sequence[int],
         seed: int | None = None,
     ):
         super().__init__()
-        self.sequences = sequences
+        self._inputs = sequences if isinstance(sequences, Mapping) else None
+        self.sequences = sequences if self._inputs is None else next(iter(self._inputs.values()))
         self.labels = None if labels is None else np.asarray(labels)
+        self.token_labels = token_labels
         self.batch_size = batch_size
         self.bucket_lengths = list(bucket_lengths)
         self.seed = seed
-        if len(sequences) == 0 or batch_size < 1:
+        if len(self.sequences) == 0 or batch_size < 1:
             raise UsageError("Batches need at least one sequence and a batch size of at least 1.")
-        if self.labels is not None and len(self.labels) != len(sequences):
-            raise UsageError(f"There are {len(sequences)} sequences but {len(self.labels)} labels.")
-        lengths = np.array([max(len(ids), 1) for ids in sequences])
+        if self.labels is not None and len(self.labels) != len(self.sequences):
+            raise UsageError(f"There are {len(self.sequences)} sequences but {len(self.labels)} labels.")
+        lengths = [len(ids) for ids in self.sequences]
+        per_token = {
+            **(self._inputs or {}),
+            **({} if token_labels is None else {"token_labels": token_labels}),
+        }
+        for name, values in per_token.items():
+            if [len(row) for row in values] != lengths:
+                raise UsageError(f"{name} must hold as many values for each sequence as it has ids.")
+        lengths = np.maximum(lengths, 1)
         increasing = all(np.diff([0, *self.bucket_lengths]) > 0)
         if not increasing or lengths.max() > max(self.bucket_lengths, default=0):
             raise UsageError(
@@ -101,13 +121,24 @@ class BucketedBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int):
         length, members = self.batches[index]
         num_missing = self.batch_size - len(members)
-        ids = pad([self.sequences[i] for i in members] + [[]] * num_missing, length)
-        if self.labels is None:
+        if self._inputs is None:
+            ids = self._pad(self.sequences, members, length)
+        else:
+            ids = {name: self._pad(values, members, length) for name, values in self._inputs.items()}
+        if self.labels is None and self.token_labels is None:
             return (ids,)
-        labels = self.labels[np.concatenate([members, np.repeat(members[:1], num_missing)])]
         weights = np.zeros(self.batch_size, dtype=np.float32)
         weights[: len(members)] = len(self) * self.batch_size / len(self.sequences)
-        return ids, labels, weights
+        if self.labels is not None:
+            return ids, self.labels[np.concatenate([members, np.repeat(members[:1], num_missing)])], weights
+        labels = np.full((self.batch_size, length), IGNORED_LABEL, dtype=np.int32)
+        for row, index in zip(labels, members, strict=False):
+            row[: len(self.token_labels[index])] = self.token_labels[index]
+        # A column, so that Keras spreads a row's weight over its tokens.
+        return ids, labels, weights[:, None]
+
+    def _pad(self, sequences: Sequence[Sequence], members: np.ndarray, length: int) -> np.ndarray:
+        return pad([sequences[i] for i in members] + [[]] * (self.batch_size - len(members)), length)
 
     def on_epoch_end(self) -> None:
         """Keras calls this after each epoch: the next one is shuffled anew."""

@@ -33,10 +33,11 @@ def pad(sequences: Sequence[Sequence[int]], length: int | None = None) -> np.nda
     """Pads on the right with id 0 to one length; an empty sequence becomes one unknown token.
 
     Args:
+        sequences: of ids, or of rows of ids of one width.
         length: number of time steps; the longest sequence by default.
 
     Returns:
-        int32 array of shape (batch, time).
+        int32 array of shape (batch, time) or (batch, time, width).
 
     Raises:
         UsageError: a sequence is longer than `length` (truncate first).
@@ -47,11 +48,13 @@ def pad(sequences: Sequence[Sequence[int]], length: int | None = None) -> np.nda
         raise UsageError(
             f"A sequence of {longest} ids does not fit into {length} time steps: truncate first."
         )
-    padded = np.full((len(sequences), length), PAD_ID, dtype=np.int32)
+    width = next((np.shape(ids)[1:] for ids in sequences if len(ids)), ())
+    padded = np.full((len(sequences), length, *width), PAD_ID, dtype=np.int32)
     for row, ids in zip(padded, sequences, strict=True):
-        row[: len(ids)] = ids
         if len(ids) == 0:
             row[0] = UNKNOWN_ID
+        else:
+            row[: len(ids)] = ids
     return padded
 
 
