@@ -5,14 +5,15 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from course_lib.errors import CourseError, UsageError
-from course_lib.text.batches import BucketedBatches
+from course_lib.layers.crf import CRF, CRFLoss
+from course_lib.text.batches import IGNORED_LABEL, BucketedBatches
 
 NUM_CHECKPOINTS_KEPT = 2
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -31,6 +32,19 @@ def compile_classifier(model: keras.Model, optimizer: keras.optimizers.Optimizer
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         jit_compile=False,
     )
+
+
+def compile_tagger(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Compiles a model that returns logits (batch, time, num_tags) for token labels (batch, time).
+
+    The loss of a model that ends in a CRF is the negative log-likelihood in nats per sentence, of any other
+    one the cross-entropy in nats per token. XLA stays off, as in `compile_classifier`.
+    """
+    if isinstance(model.layers[-1], CRF):
+        loss = CRFLoss(model.layers[-1])
+    else:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED_LABEL)
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
 
 
 def train(
@@ -215,6 +229,23 @@ def predict(
     outputs = np.empty((len(sequences), *rows.shape[1:]), rows.dtype)
     for index, (_, members) in enumerate(batches.batches):
         outputs[members] = rows[index * batch_size :][: len(members)]
+    return outputs
+
+
+def predict_tokens(
+    model: keras.Model,
+    sequences: Sequence[Sequence[int]] | Mapping[str, Sequence[Sequence]],
+    *,
+    batch_size: int,
+    bucket_lengths: Sequence[int],
+) -> list[np.ndarray]:
+    """A tagger's outputs for all sequences, in their order: one array (length, num_tags) for each."""
+    batches = BucketedBatches(sequences, batch_size=batch_size, bucket_lengths=bucket_lengths)
+    outputs: list[np.ndarray] = [np.empty(0)] * len(batches.sequences)
+    for index, (_, members) in enumerate(batches.batches):
+        rows = model.predict_on_batch(batches[index][0])
+        for row, member in zip(rows, members, strict=False):
+            outputs[member] = row[: len(batches.sequences[member])]
     return outputs
 
 

@@ -13,6 +13,8 @@ STAGES = [
     "errors",
     "data",
     "text",
+    "decoding",
+    "summarization",
     "embeddings",
     "layers",
     "models",
@@ -74,7 +76,16 @@ def test_no_pickle_no_eval_and_no_framework_where_it_does_not_belong(path):
             assert isinstance(node.value, ast.Constant) and node.value.value is False
 
 
-@pytest.mark.parametrize("module", ["course_lib", "course_lib.text", "course_lib.data"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "course_lib",
+        "course_lib.text",
+        "course_lib.data",
+        "course_lib.summarization",
+        "course_lib.serving.entities",
+    ],
+)
 def test_import_is_fast_and_needs_no_tensorflow(module):
     code = (
         "import sys, time; began = time.perf_counter(); "
