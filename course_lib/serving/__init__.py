@@ -1,0 +1,1 @@
+"""Using trained models: from raw input to an answer, without TensorFlow."""
