@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+# A type that no other occurrence of a word shows keeps this probability: evidence from elsewhere is no proof.
+EVIDENCE_FLOOR = 0.05
+
 # exp() of it is 0, several of them do not overflow, and unlike -inf it gives no nan when subtracted.
 FORBIDDEN_SCORE = -1e4
 
@@ -90,6 +93,46 @@ def marginals(logits: np.ndarray, transitions: np.ndarray, mask: np.ndarray | No
     # Rounding may put a log-probability just above 0, and padding may put it anywhere.
     log_marginals = np.minimum(forward + backward - logits - log_partition[:, None, None], 0.0)
     return np.where(mask[:, :, None], np.exp(log_marginals), 0.0)
+
+
+def share_evidence(
+    logits: Sequence[np.ndarray],
+    transitions: np.ndarray,
+    words: Sequence[Sequence[str]],
+    types: Sequence[str],
+) -> list[np.ndarray]:
+    """Lets a word's occurrences in one document inform each other: a name mostly keeps its type there.
+
+    With q for the mean probability of a type over the *other* occurrences of the token's word (upper and
+    lower case alike), log(q + 0.05) is added to the logits of that type's tags, as a prior would be. A word
+    that occurs once keeps its logits.
+
+    Args:
+        logits: one array (num_tokens, num_tags) for each sentence of the document.
+        transitions: scores (num_tags + 1, num_tags + 1).
+        words: the sentences' tokens.
+        types: each tag's type, "" for O: BIO's or BIOES's prefixes of one type share it.
+
+    Returns:
+        The new logits, in the same shapes.
+
+    Source: Gale, Church and Yarowsky 1992, "One Sense Per Discourse"; non-local evidence for names as in
+    Krishnan and Manning 2006.
+    """
+    ids = np.unique([word.lower() for sentence in words for word in sentence], return_inverse=True)[1]
+    counts = np.bincount(ids)
+    if not len(ids) or counts.max() == 1:
+        return list(logits)
+    num_types, type_ids = len(set(types)), np.unique(types, return_inverse=True)[1]
+    by_tag = np.concatenate([marginals(rows[None], transitions)[0] for rows in logits])
+    by_type = by_tag @ np.eye(num_types)[type_ids]  # (num_tokens, num_types)
+    sums = np.zeros((len(counts), num_types))
+    np.add.at(sums, ids, by_type)
+    others = (counts[ids] - 1)[:, None]
+    mean = (sums[ids] - by_type) / np.maximum(others, 1)
+    prior = np.log(np.maximum(mean, 0) + EVIDENCE_FLOOR)[:, type_ids]
+    shared = np.concatenate(logits) + np.where(others > 0, prior, 0)
+    return np.split(shared, np.cumsum([len(rows) for rows in logits])[:-1])
 
 
 def segment_probabilities(

@@ -14,6 +14,7 @@ from course_lib.decoding import (
     forward_backward,
     marginals,
     segment_probabilities,
+    share_evidence,
     viterbi,
 )
 from course_lib.layers.crf import CRF
@@ -85,3 +86,44 @@ def test_ties_end_in_one_consistent_path():
     transitions[0, 0] = transitions[1, 1] = -5
     tags, score = viterbi(np.zeros((1, 2, 2)), transitions)
     assert tags[0].tolist() in ([0, 1], [1, 0]) and score[0] == 0
+
+
+def test_shared_evidence_by_hand():
+    """Two sentences, no transitions: the marginals are softmaxes; "Leeds" occurs in both, "won" once."""
+    types = ["", "LOC", "ORG"]
+    first, second = np.log([[0.2, 0.3, 0.5], [0.9, 0.05, 0.05]]), np.log([[0.1, 0.8, 0.1]])
+    shared = share_evidence([first, second], np.zeros((4, 4)), [["Leeds", "won"], ["LEEDS"]], types)
+    np.testing.assert_allclose(shared[0][0], np.log([0.2 * 0.15, 0.3 * 0.85, 0.5 * 0.15]))
+    np.testing.assert_allclose(shared[0][1], first[1])
+    np.testing.assert_allclose(shared[1][0], np.log([0.1 * 0.25, 0.8 * 0.35, 0.1 * 0.55]))
+
+
+def test_shared_evidence_counts_types_not_tags_and_averages_the_others():
+    """B-X and I-X are one type: the mean of the two other places is taken, the place's own is not."""
+    random = np.random.default_rng(3)
+    logits = [random.normal(size=(2, 3)) for _ in range(3)]
+    transitions = random.normal(size=(4, 4))
+    shared = share_evidence(logits, transitions, [["a", "b"], ["c", "a"], ["a", "d"]], ["", "X", "X"])
+    probabilities = [brute_force_marginals(rows, transitions) for rows in logits]
+    inside = [probabilities[0][0, 1:].sum(), probabilities[1][1, 1:].sum()]
+    expected = logits[2][0] + np.log(0.05 + np.array([1 - np.mean(inside), *[np.mean(inside)] * 2]))
+    np.testing.assert_allclose(shared[2][0], expected)
+    for sentence, token in ((0, 1), (1, 0), (2, 1)):
+        np.testing.assert_array_equal(shared[sentence][token], logits[sentence][token])
+
+
+def brute_force_marginals(logits, transitions):
+    result = np.zeros_like(logits)
+    for path in itertools.product(range(3), repeat=len(logits)):
+        score = sum(logits[step, tag] for step, tag in enumerate(path))
+        score += sum(transitions[pair] for pair in itertools.pairwise([-1, *path, -1]))
+        for step, tag in enumerate(path):
+            result[step, tag] += np.exp(score)
+    return result / result[0].sum()
+
+
+def test_a_document_without_repeated_words_is_left_alone():
+    logits = [np.ones((2, 3)), np.ones((1, 3))]
+    shared = share_evidence(logits, np.zeros((4, 4)), [["a", "b"], ["c"]], ["", "X", "X"])
+    assert all(one is two for one, two in zip(shared, logits, strict=True))
+    assert share_evidence([], np.zeros((4, 4)), [], ["", "X", "X"]) == []

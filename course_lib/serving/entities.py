@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.decoding import Segment, constrain, segment_probabilities, viterbi
+from course_lib.decoding import Segment, constrain, segment_probabilities, share_evidence, viterbi
 from course_lib.text.features import TaggingEncoder
 from course_lib.text.news import news_token_spans
 from course_lib.text.padding import pad
@@ -49,10 +49,10 @@ def find_entities(
 ) -> list[Entity]:
     """The named entities of a text, in order.
 
-    Sentences are split and tokenized, scored by the network in batches of bounded size, and decoded one by
-    one: the best tag sequence that the scheme allows gives the entities. An entity's probability is that of
-    exactly these tokens being an entity of this type, whatever the rest of the sentence is
-    (`segment_probabilities`).
+    Sentences are split and tokenized, scored by the network in batches of bounded size; a word that occurs
+    several times shares the evidence of all its places (`share_evidence`). Then each sentence is decoded: the
+    best tag sequence that the scheme allows gives the entities. An entity's probability is that of exactly
+    these tokens being an entity of this type, whatever the rest of the sentence is (`segment_probabilities`).
 
     Args:
         text: any text; one without words has no entities.
@@ -76,10 +76,13 @@ def find_entities(
     transitions = constrain(transitions, encoder.allowed)
     tokens = [text[start:end] for spans in sentences for start, end in spans]
     logits = _score(tokens, [len(spans) for spans in sentences], score_tokens, encoder, context_length)
-    found, first = [], 0
-    for spans in sentences:
-        found += _decode(text, spans, logits[first : first + len(spans)], transitions, encoder)
-        first += len(spans)
+    ends = np.cumsum([len(spans) for spans in sentences])[:-1]
+    words = [[text[start:end] for start, end in spans] for spans in sentences]
+    types = [tag[2:] for tag in encoder.tags]
+    shared = share_evidence(np.split(logits, ends), transitions, words, types)
+    found = []
+    for spans, rows in zip(sentences, shared, strict=True):
+        found += _decode(text, spans, rows, transitions, encoder)
     return found
 
 
