@@ -15,6 +15,7 @@ _STRAIGHT = str.maketrans(
     {"‘": "'", "’": "'", "‚": "'", "‛": "'", "´": "'", "`": "'", "“": '"', "”": '"', "„": '"', "‟": '"'}
 )
 # Python refuses to convert thousands of digits; HTML reads every number that is too large as U+FFFD.
+_LONG_RUN = re.compile(r"(?<=\S{60})\S{80,}(?=\S{60})")
 _HUGE_NUMBER = re.compile(r"&#[0-9]{20,};?")
 _WINDOWS_1252 = {code: bytes([code]).decode("cp1252", errors="ignore") for code in range(0x80, 0xA0)}
 
@@ -81,6 +82,14 @@ def _limit_marks(text: str) -> str:
         return text
     runs = itertools.groupby(text, key=lambda char: unicodedata.category(char)[0] == "M")
     return "".join("".join(itertools.islice(run, 30 if is_marks else None)) for is_marks, run in runs)
+
+
+def blank_long_runs(text: str) -> str:
+    """The middle of 200 or more characters without a space becomes spaces; offsets stay.
+
+    No word of a language is that long, and the expressions that find words and sentences need quadratic time.
+    """
+    return _LONG_RUN.sub(lambda match: " " * len(match.group()), text)
 
 
 def collapse_whitespace(text: str) -> str:

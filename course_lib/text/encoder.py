@@ -1,21 +1,20 @@
 """`TextEncoder`: raw text to token ids, the same in training, notebooks, app and grader."""
 
-import hashlib
-import json
 import numbers
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from course_lib.errors import CourseError, UsageError, unknown_name
+from course_lib.errors import UsageError, unknown_name
 from course_lib.text.cleaning import CLEANING_STEPS, DEFAULT_STEPS, clean
 from course_lib.text.padding import TRUNCATIONS, pad, truncate
+from course_lib.text.storage import read_document, string_list, write_document
 from course_lib.text.tokenization import tokenize
 from course_lib.text.vocabulary import UNKNOWN_ID, Vocabulary
 
-_FORMAT = "course_lib.TextEncoder/1"
+_FORMAT, _KIND = "course_lib.TextEncoder/1", "text encoder"
 
 
 class TextEncoder:
@@ -72,7 +71,11 @@ class TextEncoder:
 
     def encode(self, text: str) -> list[int]:
         """One text as 1 to `max_length` ids; a text without any token becomes one unknown token."""
-        ids = self.vocabulary.encode(self.tokenize(text))
+        return self.encode_tokens(self.tokenize(text))
+
+    def encode_tokens(self, tokens: Iterable[str]) -> list[int]:
+        """The same for the tokens that `tokenize` returned."""
+        ids = self.vocabulary.encode(tokens)
         return truncate(ids, self.max_length, self.truncation) or [UNKNOWN_ID]
 
     def encode_batch(self, texts: Sequence[str], length: int | None = None) -> np.ndarray:
@@ -96,17 +99,7 @@ class TextEncoder:
             "steps": list(self.steps),
             "tokens": self.vocabulary.tokens[2:],
         }
-        path = Path(path)
-        aside = path.with_name(path.name + ".part")
-        document = {**content, "sha256": _checksum(content)}
-        try:
-            aside.write_text(json.dumps(document), encoding="utf-8")
-            TextEncoder.load(aside)
-            os.replace(aside, path)
-        except OSError as error:
-            raise CourseError(f"The text encoder could not be written to {path} ({error}).") from error
-        finally:
-            aside.unlink(missing_ok=True)
+        write_document(path, content, _KIND, TextEncoder.load)
 
     @classmethod
     def load(cls, path: str | Path) -> "TextEncoder":
@@ -115,24 +108,8 @@ class TextEncoder:
         Raises:
             CourseError: the file is missing, unreadable, damaged, or of another format.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            checksum = content.pop("sha256")
-            if checksum != _checksum(content) or content.pop("format") != _FORMAT:
-                raise ValueError("checksum or format differs")
-            tokens = content.pop("tokens")
-            if not isinstance(tokens, list):
-                raise ValueError("the tokens are no list")
-            return cls(Vocabulary(tokens), **content)
-        except FileNotFoundError:
-            raise CourseError(
-                f"There is no text encoder at {path}: run the notebook that saves it first."
-            ) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CourseError(
-                f"The text encoder {path} is damaged or of another format ({error}): save it again."
-            ) from error
+        return read_document(path, _FORMAT, _KIND, cls._from_content)
 
-
-def _checksum(content: dict) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> "TextEncoder":
+        return cls(Vocabulary(string_list(content.pop("tokens"), "tokens")), **content)

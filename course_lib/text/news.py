@@ -2,6 +2,7 @@
 
 import re
 
+from course_lib.text.cleaning import blank_long_runs
 from course_lib.text.tokenization import token_spans
 
 # Longer words of which a full stop is part; single capitals (initials) are in the expression below.
@@ -56,7 +57,7 @@ def news_token_spans(text: str) -> list[tuple[int, int]]:
 
 def _joined_spans(text: str) -> list[tuple[int, int]]:
     spans = []
-    for match in _ONE_TOKEN.finditer(text):
+    for match in _ONE_TOKEN.finditer(blank_long_runs(text)):
         start, end = match.span()
         contraction = _CONTRACTION.search(match.group())
         spans.append((start, start + contraction.start() if contraction else end))

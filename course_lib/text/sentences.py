@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_lib.text.cleaning import straighten_quotes
+from course_lib.text.cleaning import blank_long_runs, straighten_quotes
 
 if TYPE_CHECKING:
     from nltk.tokenize.punkt import PunktSentenceTokenizer
@@ -34,7 +34,7 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     Source: Kiss and Strunk (2006), "Unsupervised Multilingual Sentence Boundary Detection", within a line.
     """
     splitter = _splitter()
-    straight = straighten_quotes(text)  # one character for one, so offsets stay
+    straight = blank_long_runs(straighten_quotes(text))  # one character for one, so offsets stay
     spans = []
     for unit_start, unit_end in _units(text):
         for start, end in splitter.span_tokenize(straight[unit_start:unit_end]):
@@ -87,6 +87,13 @@ def _strip(text: str, start: int, end: int) -> tuple[int, int]:
     return end - len(piece.lstrip()), start + len(piece.rstrip())
 
 
+class _Flags(dict[str, int]):
+    """0 for unknown words, without keeping them as Punkt's own table does: they are the reader's."""
+
+    def __missing__(self, word: str) -> int:
+        return 0
+
+
 @functools.cache
 def _splitter() -> "PunktSentenceTokenizer":
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
@@ -99,5 +106,5 @@ def _splitter() -> "PunktSentenceTokenizer":
     parameters.abbrev_types = {word for (word,) in rows("abbrev_types.txt")} | _MORE_ABBREVIATIONS
     parameters.sent_starters = {word for (word,) in rows("sent_starters.txt")}
     parameters.collocations = {(first, second) for first, second in rows("collocations.tab")}
-    parameters.ortho_context.update({word: int(flags) for word, flags in rows("ortho_context.tab")})
+    parameters.ortho_context = _Flags((word, int(flags)) for word, flags in rows("ortho_context.tab"))
     return PunktSentenceTokenizer(parameters)

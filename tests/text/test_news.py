@@ -1,6 +1,7 @@
 """Newspaper tokens: by hand, and against the gold tokens of CoNLL-2003 put back into running text."""
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -74,3 +75,13 @@ def test_entities_of_the_validation_split_begin_and_end_at_tokens():
             num_cut += gold[first] not in edges or [*gold, position][last] not in edges
     assert num_identical / num_sentences > 0.95
     assert num_cut / num_entities < 0.005
+
+
+@pytest.mark.parametrize("run", ["good" * 5_000, "7" * 20_000, "A&" * 10_000, "a-" * 10_000, "x.y" * 6_000])
+def test_a_long_run_without_spaces_takes_no_time(run):
+    text = f"Anna met {run} in U.S.-led Rome."
+    began = time.perf_counter()
+    tokens = [text[start:end] for start, end in news_token_spans(text)]
+    assert time.perf_counter() - began < 3
+    assert tokens[:2] == ["Anna", "met"] and tokens[-4:] == ["in", "U.S.-led", "Rome", "."]
+    assert "".join(tokens) == text.replace(" ", "")

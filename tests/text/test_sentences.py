@@ -120,3 +120,11 @@ def test_twenty_thousand_words():
     text = "Rain fell on the old town. " * 4_000
     assert split(text) == ["Rain fell on the old town."] * 4_000
     assert len(split("one long sentence without an end " * 4_000)) == 1
+
+
+def test_splitting_keeps_no_word_of_the_text():
+    from course_lib.text.sentences import _splitter
+
+    before = len(_splitter()._params.ortho_context)
+    assert len(sentence_spans("Zorblax saw Mr. Quuxly. Frobnitz left.")) == 2
+    assert len(_splitter()._params.ortho_context) == before
