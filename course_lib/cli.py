@@ -1,5 +1,6 @@
-"""The `course` command: thin; what it does stands in `course_lib.data` and `course_lib.runner`."""
+"""The `course` command: thin; what it does stands in `course_lib.data`, `.runner` and `.serving.publish`."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -152,6 +153,26 @@ def write_results(
         raise CourseError("Run `course results` and commit what it writes.")
     if not differing:
         print("Everything is up to date.")
+
+
+@app.command("publish")
+def publish_model(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="sentiment, entities or summary.")],
+    profile: Annotated[str, typer.Option(help="fast or full: whose artifact.")] = "fast",
+) -> None:
+    """Export a notebook's model, measure it, and put it with its card into app/models/TASK."""
+    # Exporting takes one core for seconds: a GPU would only slow it down, and TensorFlow talk about it.
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    from course_lib.serving.publish import publish
+
+    card = publish(task, profile)
+    metric = card["metric"]
+    for precision in ("float32", "int8"):
+        latency = card["latency"][precision]["p50_ms"]
+        value = f"{metric[precision]['value']:.4f}" if metric[precision] else "not measured"
+        print(f"{task} {precision}: {metric['name']} {value}, {latency:.2f} ms for {card['latency']['text']}")
+    size = sum(file["size"] for file in card["files"].values())
+    print(f"app/models/{task}: {size / 1e6:.1f} MB")
 
 
 def main() -> None:

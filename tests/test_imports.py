@@ -84,6 +84,7 @@ def test_no_pickle_no_eval_and_no_framework_where_it_does_not_belong(path):
         "course_lib.data",
         "course_lib.summarization",
         "course_lib.serving.entities",
+        "course_lib.serving.predictors",
     ],
 )
 def test_import_is_fast_and_needs_no_tensorflow(module):

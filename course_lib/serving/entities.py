@@ -1,5 +1,6 @@
 """Named entities in free text, with character offsets and probabilities."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,8 +45,6 @@ def find_entities(
     score_tokens: Scorer,
     encoder: TaggingEncoder,
     transitions: np.ndarray | None = None,
-    *,
-    context_length: int = 1,
 ) -> list[Entity]:
     """The named entities of a text, in order.
 
@@ -61,29 +60,52 @@ def find_entities(
             does not use.
         encoder: the one that the network was trained with.
         transitions: scores (num_tags + 1, num_tags + 1) of the network's CRF; None for a softmax tagger.
-        context_length: the network reads neighbouring sentences together up to so many tokens, if it was
-            trained so (`group_sentences`); 1 stands for one sentence at a time.
     """
-    sentences = []
-    for start, end in sentence_spans(text):
-        spans = [(start + first, start + last) for first, last in news_token_spans(text[start:end])]
-        sentences.append(spans)
+    transitions = tag_transitions(encoder, transitions)
+    sentences = sentence_token_spans(text)
+    words = [[text[start:end] for start, end in spans] for spans in sentences]
+    found = []
+    for spans, logits in zip(
+        sentences, score_document(words, score_tokens, encoder, transitions), strict=True
+    ):
+        found += _decode(text, spans, logits, transitions, encoder)
+    return found
+
+
+def tag_transitions(encoder: TaggingEncoder, transitions: np.ndarray | None) -> np.ndarray:
+    """The scores of a CRF, or of none (None), without the transitions that the scheme forbids."""
+    if transitions is None:
+        transitions = np.zeros(encoder.allowed.shape)
+    return constrain(transitions, encoder.allowed)
+
+
+def sentence_token_spans(text: str) -> list[list[tuple[int, int]]]:
+    """The character offsets of the tokens, sentence by sentence, as `find_entities` reads a text."""
+    return [
+        [(start + first, start + last) for first, last in news_token_spans(text[start:end])]
+        for start, end in sentence_spans(text)
+    ]
+
+
+def score_document(
+    sentences: Sequence[Sequence[str]],
+    score_tokens: Scorer,
+    encoder: TaggingEncoder,
+    transitions: np.ndarray,
+) -> list[np.ndarray]:
+    """What `find_entities` decodes: one array (num_tokens, num_tags) for each sentence of a document.
+
+    Args:
+        sentences: the tokens of each; none is empty.
+        score_tokens, encoder: as in `find_entities`.
+        transitions: as `tag_transitions` makes them.
+    """
     if not sentences:
         return []
-    num_tags = len(encoder.tags)
-    if transitions is None:
-        transitions = np.zeros((num_tags + 1, num_tags + 1))
-    transitions = constrain(transitions, encoder.allowed)
-    tokens = [text[start:end] for spans in sentences for start, end in spans]
-    logits = _score(tokens, [len(spans) for spans in sentences], score_tokens, encoder, context_length)
-    ends = np.cumsum([len(spans) for spans in sentences])[:-1]
-    words = [[text[start:end] for start, end in spans] for spans in sentences]
+    lengths = [len(tokens) for tokens in sentences]
+    logits = _score(list(itertools.chain.from_iterable(sentences)), lengths, score_tokens, encoder)
     types = [tag[2:] for tag in encoder.tags]
-    shared = share_evidence(np.split(logits, ends), transitions, words, types)
-    found = []
-    for spans, rows in zip(sentences, shared, strict=True):
-        found += _decode(text, spans, rows, transitions, encoder)
-    return found
+    return share_evidence(np.split(logits, np.cumsum(lengths)[:-1]), transitions, sentences, types)
 
 
 def _score(
@@ -91,10 +113,9 @@ def _score(
     lengths: Sequence[int],
     score_tokens: Scorer,
     encoder: TaggingEncoder,
-    context_length: int,
 ) -> np.ndarray:
     """The logits of all tokens, (num_tokens, num_tags)."""
-    windows = list(_windows(lengths, context_length))
+    windows = list(_windows(lengths, encoder.context_length))
     # Windows of one length go together: little padding.
     windows.sort(key=lambda window: window.end - window.start)
     logits = np.empty((len(tokens), len(encoder.tags)), dtype=np.float32)
@@ -133,7 +154,7 @@ def _decode(
 ) -> list[Entity]:
     tags, _ = viterbi(logits[None], transitions)
     found = entity_spans(encoder.decode_tags(tags[0]))
-    segments = [_segment(span, encoder) for span in found]
+    segments = [entity_segment(span, encoder) for span in found]
     probabilities = segment_probabilities(logits, transitions, segments) if segments else []
     entities = []
     for span, probability in zip(found, probabilities, strict=True):
@@ -142,7 +163,7 @@ def _decode(
     return entities
 
 
-def _segment(span: EntitySpan, encoder: TaggingEncoder) -> Segment:
+def entity_segment(span: EntitySpan, encoder: TaggingEncoder) -> Segment:
     """The tags that spell the entity; BIO needs a tag other than I- behind it, BIOES says where it ends."""
     num_tokens = span.end - span.start
     tags = spans_to_tags([EntitySpan(span.type, 0, num_tokens)], num_tokens, encoder.scheme)

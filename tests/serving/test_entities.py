@@ -28,8 +28,9 @@ BIO = ["O", *(f"{prefix}-{kind}" for kind in ("LOC", "ORG", "PER") for prefix in
 BIOES = ["O", *(f"{prefix}-{kind}" for kind in ("LOC", "ORG", "PER") for prefix in "BIES")]
 
 
-def make(tags, scheme):
-    encoder = TaggingEncoder(Vocabulary(list(NAMES)), Vocabulary(list("abc")), tags, scheme)
+def make(tags, scheme, context_length=1):
+    words, characters = Vocabulary(list(NAMES)), Vocabulary(list("abc"))
+    encoder = TaggingEncoder(words, characters, tags, scheme, context_length=context_length)
 
     def score_tokens(features):
         """Each known word gets 3 for every tag of its type, every other word 3 for O."""
@@ -135,7 +136,7 @@ def test_long_sentences_go_through_windows_and_every_token_is_scored_once(contex
     for place in (0, 94, 96, 98, 300, 699):
         words[place] = "Rome"
     text = " ".join(words) + ". Anna left. Rome burns."
-    encoder, score_tokens, transitions = make(BIOES, "BIOES")
+    encoder, score_tokens, transitions = make(BIOES, "BIOES", context_length)
     shapes = []
 
     def watched(features):
@@ -145,7 +146,7 @@ def test_long_sentences_go_through_windows_and_every_token_is_scored_once(contex
         )
         return score_tokens(features)
 
-    entities = find_entities(text, watched, encoder, transitions, context_length=context_length)
+    entities = find_entities(text, watched, encoder, transitions)
     found = [(entity.start, entity.end) for entity in entities if entity.text == "Rome"]
     expected = [5 * place for place in (0, 94, 96, 98, 300, 699)]
     assert [start for start, _ in found][:6] == expected

@@ -1,0 +1,67 @@
+"""A trained network without Keras: an ONNX graph and, beside it, the word vectors that it reads."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+
+
+class WordVectors(NamedTuple):
+    """Vectors by token id: that of an id is `values[id] * scale`.
+
+    Attributes:
+        values: (vocabulary_size, embedding_dim), int8 if compressed.
+        scale: float32 (embedding_dim,).
+    """
+
+    values: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def compress(cls, vectors: np.ndarray) -> "WordVectors":
+        """The nearest vectors in 8 bits; each dimension has a scale of its own."""
+        scale = np.maximum(np.abs(vectors).max(axis=0) / 127, 1e-12).astype(np.float32)
+        return cls(np.rint(vectors / scale).astype(np.int8), scale)
+
+    def look_up(self, token_ids: np.ndarray) -> np.ndarray:
+        """float32, the shape of the ids and the embedding dimension behind it."""
+        return self.values[token_ids] * self.scale
+
+    def save(self, path: Path) -> None:
+        """Writes an .npz file."""
+        np.savez(path, **self._asdict())
+
+    @classmethod
+    def load(cls, path: Path) -> "WordVectors":
+        """Reads what `save` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(arrays["values"], arrays["scale"])
+
+
+class Network:
+    """Runs an ONNX graph on the CPU; may be called from several threads at once.
+
+    Each call takes one core, so that several visitors share the machine instead of waiting for one another.
+
+    Args:
+        graph: as `course_lib.serving.export.to_onnx` makes it, in bytes.
+        words: the word vectors, if the graph reads words.
+    """
+
+    def __init__(self, graph: bytes, words: WordVectors | None = None):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        # Texts differ in length: plans and memory that are kept for each shape would only grow.
+        options.enable_mem_pattern = options.enable_cpu_mem_arena = False
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._names = [node.name for node in self._session.get_inputs()]
+        self._words = words
+
+    def __call__(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The outputs (batch, …) for inputs by name, as the Keras model takes them; it may ignore some."""
+        feeds = {name: features[name] for name in self._names if name != "word_vectors"}
+        if self._words is not None:
+            feeds["word_vectors"] = self._words.look_up(features["token_ids"])
+        return self._session.run(None, feeds)[0]

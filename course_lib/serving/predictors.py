@@ -1,0 +1,354 @@
+"""The course's trained models at work: text in, typed answer out. Needs ONNX Runtime, no TensorFlow.
+
+A predictor is loaded from a folder that `course publish` wrote; several threads may call it at once.
+"""
+
+import functools
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from course_lib.decoding import segment_probabilities, viterbi
+from course_lib.errors import CourseError, unknown_name
+from course_lib.serving.entities import (
+    Entity,
+    entity_segment,
+    find_entities,
+    score_document,
+    sentence_token_spans,
+    tag_transitions,
+)
+from course_lib.serving.network import Network, WordVectors
+from course_lib.summarization import SummarySentence, network_scores, select_sentences
+from course_lib.text import TextEncoder, pad, sentence_spans, token_spans
+from course_lib.text.features import TaggingEncoder
+from course_lib.text.tagging import EntitySpan
+from course_lib.text.vocabulary import UNKNOWN_ID
+
+GRAPHS = {"float32": "model.onnx", "int8": "model.int8.onnx"}
+ENCODER, WORDS, TRANSITIONS, CARD = "encoder.json", "words.npz", "transitions.json", "card.json"
+CARD_FORMAT = "course_lib.model/1"
+
+# Tokens, padding included, that the network reads at once: bounds the memory of each thread.
+_BATCH_TOKENS = 4_096
+# An explanation reads this many tokens at most: 141 times a text of 141 words, 50 times one of 400.
+_EXPLAINED_TOKENS = 20_000
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+
+
+class SentimentAnswer(NamedTuple):
+    """What a text says of its writer's opinion.
+
+    Attributes:
+        label: the most probable class; None for a text without words, whose classes are equally probable.
+        probabilities: of each class, by label.
+        num_tokens: in the text, also those that truncation leaves out.
+        unknown_share: of these tokens, the part that the vocabulary does not hold.
+        truncated: the text is longer than what the network reads.
+        latency_ms: the time this took; in a batch, the mean over its texts.
+    """
+
+    label: str | None
+    probabilities: dict[str, float]
+    num_tokens: int
+    unknown_share: float
+    truncated: bool
+    latency_ms: float
+
+
+class WordSupport(NamedTuple):
+    """How much the words `text[start:end]` support the answer: its probability with them minus without."""
+
+    text: str
+    start: int
+    end: int
+    support: float
+
+
+class EntityAnswer(NamedTuple):
+    """The entities of a text in order; the other fields as in `SentimentAnswer`."""
+
+    entities: list[Entity]
+    num_tokens: int
+    unknown_share: float
+    latency_ms: float
+
+
+class ExplainedEntity(NamedTuple):
+    """An entity, and how probable it is that the same words are an entity of another type, best first."""
+
+    entity: Entity
+    alternatives: list[tuple[str, float]]
+
+
+class SummaryAnswer(NamedTuple):
+    """The chosen sentences, all sentences of the text, both in its order, and the time in milliseconds."""
+
+    sentences: list[SummarySentence]
+    all_sentences: list[SummarySentence]
+    latency_ms: float
+
+
+class SentimentPredictor:
+    """Classifies texts.
+
+    Args:
+        network: from `token_ids` to logits (batch, num_classes).
+        encoder: the one that the network was trained with.
+        labels: of the classes, in the order of their numbers.
+    """
+
+    def __init__(self, network: Network, encoder: TextEncoder, labels: Sequence[str]):
+        self._network, self._encoder, self.labels = network, encoder, tuple(labels)
+
+    @classmethod
+    def load(cls, folder: str | Path, precision: str = "float32") -> "SentimentPredictor":
+        """Reads a published model; `precision` is "float32" or "int8".
+
+        Raises:
+            UsageError: an unknown precision.
+            CourseError: a file is missing, or is not the one that the card describes.
+        """
+        card, network = _load_network(folder, precision, "sentiment")
+        return cls(network, TextEncoder.load(Path(folder) / ENCODER), card["labels"])
+
+    def predict(self, text: str) -> SentimentAnswer:
+        """The answer for one text."""
+        return self.predict_batch([text])[0]
+
+    def predict_batch(self, texts: Sequence[str]) -> list[SentimentAnswer]:
+        """The answers for several texts, in their order."""
+        began = time.perf_counter()
+        tokens = [self._encoder.tokenize(text) for text in texts]
+        probabilities = self._probabilities(tokens)
+        latency = 1000 * (time.perf_counter() - began) / max(len(texts), 1)
+        return [self._answer(*pair, latency) for pair in zip(tokens, probabilities.tolist(), strict=True)]
+
+    def explain(self, text: str) -> list[WordSupport]:
+        """How much each word supports the answer: the text is classified once more without it (occlusion).
+
+        Words are the text's tokens with a letter or digit, but for HTML tags. In a long text neighbouring
+        words are left out together, so that the work is bounded. A text without words gives an empty list.
+
+        Source: Zeiler and Fergus 2014, section 4.2; Li, Monroe and Jurafsky 2016 for words.
+        """
+        spans = list(_word_spans(text))
+        answer = self.predict(text)
+        if not spans or answer.label is None:
+            return []
+        num_variants = max(1, _EXPLAINED_TOKENS // min(answer.num_tokens, self._encoder.max_length))
+        parts = np.array_split(np.array(spans), min(len(spans), num_variants))
+        spans = [(int(part[0, 0]), int(part[-1, 1])) for part in parts]
+        without = self._probabilities(
+            [self._encoder.tokenize(text[:start] + " " + text[end:]) for start, end in spans]
+        )
+        column = self.labels.index(answer.label)
+        support = (answer.probabilities[answer.label] - without[:, column]).tolist()
+        return [
+            WordSupport(text[start:end], start, end, change)
+            for (start, end), change in zip(spans, support, strict=True)
+        ]
+
+    def _probabilities(self, tokens):
+        """Of tokenized texts, (num_texts, num_classes); those of like length are read together."""
+        ids = [self._encoder.encode_tokens(each) for each in tokens]
+        order = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
+        logits, first = np.empty((len(ids), len(self.labels))), 0
+        while first < len(order):
+            num_rows = max(1, _BATCH_TOKENS // len(ids[order[first]]))
+            batch = order[first : first + num_rows]
+            logits[batch] = self._network({"token_ids": pad([ids[index] for index in batch])})
+            first += num_rows
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+    def _answer(self, tokens, probabilities, latency):
+        label = self.labels[int(np.argmax(probabilities))]
+        if not tokens:
+            label, probabilities = None, [1 / len(self.labels)] * len(self.labels)
+        unknown = self._encoder.vocabulary.encode(tokens).count(UNKNOWN_ID)
+        return SentimentAnswer(
+            label,
+            dict(zip(self.labels, probabilities, strict=True)),
+            len(tokens),
+            unknown / max(len(tokens), 1),
+            len(tokens) > self._encoder.max_length,
+            latency,
+        )
+
+
+class EntityPredictor:
+    """Finds the names of persons, places, organizations and others.
+
+    Args:
+        network: from a tagger's features to logits (batch, time, num_tags).
+        encoder: the one that the network was trained with.
+        transitions: scores (num_tags + 1, num_tags + 1) of the network's CRF; None for a softmax tagger.
+    """
+
+    def __init__(self, network: Network, encoder: TaggingEncoder, transitions: np.ndarray | None = None):
+        self._network, self._encoder = network, encoder
+        self._transitions = tag_transitions(encoder, transitions)
+        self.types = tuple(sorted({tag[2:] for tag in encoder.tags} - {""}))
+
+    @classmethod
+    def load(cls, folder: str | Path, precision: str = "float32") -> "EntityPredictor":
+        """Reads a published model; arguments and errors as in `SentimentPredictor.load`."""
+        card, network = _load_network(folder, precision, "entities")
+        folder = Path(folder)
+        transitions = None
+        if TRANSITIONS in card["files"]:
+            transitions = np.array(json.loads((folder / TRANSITIONS).read_text(encoding="utf-8")))
+        return cls(network, TaggingEncoder.load(folder / ENCODER), transitions)
+
+    def predict(self, text: str) -> EntityAnswer:
+        """The entities of one text, as `find_entities` finds them; none in a text without words."""
+        began = time.perf_counter()
+        entities = find_entities(text, self._network, self._encoder, self._transitions)
+        words = [text[start:end].lower() for spans in sentence_token_spans(text) for start, end in spans]
+        unknown = self._encoder.words.encode(words).count(UNKNOWN_ID)
+        latency = 1000 * (time.perf_counter() - began)
+        return EntityAnswer(entities, len(words), unknown / max(len(words), 1), latency)
+
+    def predict_batch(self, texts: Sequence[str]) -> list[EntityAnswer]:
+        """The answers for several texts, in their order; each text is a document of its own."""
+        return [self.predict(text) for text in texts]
+
+    def explain(self, text: str) -> list[ExplainedEntity]:
+        """The entities of one text with the probabilities of all other types for the same words."""
+        sentences = sentence_token_spans(text)
+        all_logits = self._document_logits([[text[slice(*span)] for span in spans] for spans in sentences])
+        entities = iter(self.predict(text).entities)
+        entity, explained = next(entities, None), []
+        for spans, logits in zip(sentences, all_logits, strict=True):
+            while entity is not None and entity.start < spans[-1][1]:
+                first = next(index for index, span in enumerate(spans) if span[0] == entity.start)
+                last = next(index for index, span in enumerate(spans) if span[1] == entity.end)
+                explained.append(ExplainedEntity(entity, self._alternatives(entity, first, last + 1, logits)))
+                entity = next(entities, None)
+        return explained
+
+    def tag_document(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
+        """The best tags of a document that is split into sentences and tokens already."""
+        tags = []
+        for logits in self._document_logits(sentences):
+            best, _ = viterbi(logits[None], self._transitions)
+            tags.append(self._encoder.decode_tags(best[0]))
+        return tags
+
+    def _document_logits(self, sentences):
+        """What `find_entities` decodes: one array (num_tokens, num_tags) for each sentence."""
+        return score_document(sentences, self._network, self._encoder, self._transitions)
+
+    def _alternatives(self, entity, first, end, logits):
+        kinds = [kind for kind in self.types if kind != entity.type]
+        segments = [entity_segment(EntitySpan(kind, first, end), self._encoder) for kind in kinds]
+        probabilities = segment_probabilities(logits, self._transitions, segments).tolist()
+        return sorted(zip(kinds, probabilities, strict=True), key=lambda pair: -pair[1])
+
+
+class SummaryPredictor:
+    """Chooses the sentences that speak for a text.
+
+    Args:
+        network: from `features` to scores (batch, num_sentences).
+        encoder: the one that the network was trained with; its vocabulary tells how rare a word is.
+    """
+
+    def __init__(self, network: Network, encoder: TextEncoder):
+        self._encoder = encoder
+        self._score = functools.partial(
+            network_scores,
+            encoder=encoder,
+            network=lambda token_ids, features: network({"features": features}),
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path, precision: str = "float32") -> "SummaryPredictor":
+        """Reads a published model; arguments and errors as in `SentimentPredictor.load`."""
+        _, network = _load_network(folder, precision, "summary")
+        return cls(network, TextEncoder.load(Path(folder) / ENCODER))
+
+    def predict(self, text: str, num_sentences: int = 3) -> SummaryAnswer:
+        """At most `num_sentences` sentences of the text; all of them with their scores beside.
+
+        A text of one sentence comes back whole, one without words gives no sentences.
+
+        Raises:
+            UsageError: fewer than one sentence is asked for.
+        """
+        began = time.perf_counter()
+        spans = sentence_spans(text)
+        sentences = [text[start:end] for start, end in spans]
+        scores = self._score(sentences)
+        scored = [
+            SummarySentence(sentence, *span, index, float(score))
+            for index, (sentence, span, score) in enumerate(zip(sentences, spans, scores, strict=True))
+        ]
+        chosen = select_sentences(scores, sentences, num_sentences=num_sentences)
+        latency = 1000 * (time.perf_counter() - began)
+        return SummaryAnswer([scored[index] for index in chosen], scored, latency)
+
+    def predict_batch(self, texts: Sequence[str], num_sentences: int = 3) -> list[SummaryAnswer]:
+        """The summaries of several texts, in their order."""
+        return [self.predict(text, num_sentences) for text in texts]
+
+
+PREDICTORS = {"sentiment": SentimentPredictor, "entities": EntityPredictor, "summary": SummaryPredictor}
+
+
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """The card of a published model.
+
+    Raises:
+        CourseError: there is none, or it is damaged.
+    """
+    path = Path(folder) / CARD
+    way_out = f"make it with: course publish {path.parent.name}"
+    required = {*GRAPHS.values(), ENCODER}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        if card["format"] != CARD_FORMAT or set(card["files"]) - {WORDS, TRANSITIONS} != required:
+            raise ValueError("another format, or other files")
+    except FileNotFoundError:
+        raise CourseError(f"There is no model in {path.parent}: {way_out}") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CourseError(f"The model card {path} is damaged ({error}): {way_out}") from error
+    return card
+
+
+def _load_network(folder, precision, task):
+    """The card and the network, after every file has been compared with the card."""
+    if precision not in GRAPHS:
+        raise unknown_name("precision", precision, GRAPHS)
+    folder, card = Path(folder), read_card(folder)
+    if card["task"] != task:
+        raise CourseError(f"{folder} holds a model for the task {card['task']}, not for {task}.")
+    contents = {}
+    for name, facts in card["files"].items():
+        try:
+            contents[name] = (folder / name).read_bytes()
+        except OSError:
+            raise CourseError(f"{folder / name} is missing: make it with: {card['command']}") from None
+        if hashlib.sha256(contents[name]).hexdigest() != facts["sha256"]:
+            raise CourseError(
+                f"{folder / name} is not the file that its card describes: make it with: {card['command']}"
+            )
+    words = WordVectors.load(folder / WORDS) if WORDS in contents else None
+    return card, Network(contents[GRAPHS[precision]], words)
+
+
+def _word_spans(text: str) -> Iterator[tuple[int, int]]:
+    tags = iter([*(match.span() for match in _TAG.finditer(text)), (len(text), len(text))])
+    tag = next(tags)
+    for start, end in token_spans(text):
+        while tag[1] <= start:
+            tag = next(tags)
+        if end <= tag[0] and any(map(str.isalnum, text[start:end])):
+            yield start, end

@@ -1,0 +1,415 @@
+"""`course publish`: a notebook's model becomes a folder that the app loads, with a card of what it is."""
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+
+from course_lib.data import load_conll2003, load_imdb, load_xsum_1k
+from course_lib.data.catalog import load_catalog
+from course_lib.errors import CourseError, unknown_name
+from course_lib.evaluation.bootstrap import Interval, bootstrap_interval
+from course_lib.evaluation.entities import entity_counts, f1_of_counts
+from course_lib.evaluation.rouge import rouge_scores
+from course_lib.serving.network import Network, WordVectors
+from course_lib.serving.predictors import (
+    CARD,
+    CARD_FORMAT,
+    ENCODER,
+    GRAPHS,
+    PREDICTORS,
+    TRANSITIONS,
+    WORDS,
+    EntityPredictor,
+    SentimentPredictor,
+    SummaryPredictor,
+)
+from course_lib.summarization import network_inputs
+from course_lib.text import TextEncoder, sentence_spans
+from course_lib.text.features import TaggingEncoder
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROFILES = ("fast", "full")
+# The notebooks' own default.
+SEED = 0
+# Half a point.
+MAX_LOSS = 0.005
+MAX_BYTES = 12_000_000
+
+_NUM_TIMED = 200
+
+
+class Task(NamedTuple):
+    """What a task is published from, and how its models are judged.
+
+    Attributes:
+        notebook: its number, and its name in notebooks/results.json.
+        dataset: name in the catalog.
+        labels: classes in the order of their numbers, or entity types; empty for summaries.
+        metric: what `counts` add up to.
+        split: what the metric is measured on, by profile.
+        examples: function from the profile to the units of the test data.
+        counts: function from a predictor and units to one row of counts for each.
+        statistic: from sums of the rows to the metric, between 0 and 1.
+        num_checked: so many units, the first ones, are the card's fixed part.
+    """
+
+    notebook: str
+    dataset: str
+    labels: tuple[str, ...]
+    metric: str
+    split: dict[str, str]
+    examples: Callable[[str], list]
+    counts: Callable[[Any, Sequence], np.ndarray]
+    statistic: Callable[[np.ndarray], np.ndarray]
+    num_checked: int
+
+
+def publish(
+    name: str,
+    profile: str,
+    *,
+    artifacts: Path | None = None,
+    models: Path = REPOSITORY / "app" / "models",
+    results: Path = REPOSITORY / "notebooks" / "results.json",
+) -> dict[str, Any]:
+    """Exports what a notebook saved, measures it, and puts it with its card into `models/<task>`.
+
+    The word vectors are stored in 8 bits, the network in float32 and in int8. Everything is written aside and
+    loaded again first; if anything fails, the old model stays.
+
+    Args:
+        name: `sentiment`, `entities` or `summary`.
+        profile: `fast` or `full`: whose artifact.
+        artifacts: folder of the artifacts; by default COURSE_ARTIFACTS or the repository's `artifacts`.
+        models: folder of the published models.
+        results: what `course run` measured.
+
+    Returns:
+        The card.
+
+    Raises:
+        UsageError: an unknown task or profile.
+        CourseError: no artifact; export and Keras differ; 8 bits cost more than half a point of the metric;
+            the models take too much room; or a file cannot be written.
+    """
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    if profile not in PROFILES:
+        raise unknown_name("profile to publish", profile, PROFILES)
+    task = TASKS[name]
+    artifacts = artifacts or Path(os.environ.get("COURSE_ARTIFACTS") or REPOSITORY / "artifacts")
+    source, number = artifacts / profile / name, task.notebook[:2]
+    way_out = f"make it with: course run {number} --profile {profile}"
+    for file in ("model.keras", ENCODER):
+        if not (source / file).is_file():
+            raise CourseError(f"There is no {source / file}: {way_out}")
+    quoted = _quoted_metric(task, profile, results)
+
+    from course_lib.serving import export  # needs TensorFlow
+
+    encoder = (TaggingEncoder if name == "entities" else TextEncoder).load(source / ENCODER)
+    model = export.load_model(source / "model.keras")
+    examples = task.examples(profile)
+    transitions, graph = export.transitions(model), export.to_onnx(model)
+    vectors = export.word_vectors(model)
+    if vectors is not None and len(vectors) != len(
+        encoder.words if name == "entities" else encoder.vocabulary
+    ):
+        raise CourseError(f"Model and encoder in {source} do not belong together: {way_out}")
+    original = _network(graph, vectors)
+    exact = measure(name, _predictor(name, original, encoder, transitions), examples)
+
+    words = export.compress_words(model)
+    graphs = {"float32": graph, "int8": export.quantize(graph)}
+    networks = {precision: Network(each.SerializeToString(), words) for precision, each in graphs.items()}
+    predictors = {
+        precision: _predictor(name, network, encoder, transitions) for precision, network in networks.items()
+    }
+    checked = examples[: task.num_checked]
+    parity = export.check_parity(model, networks["float32"], _parity_batches(name, encoder, checked))
+    measured = {precision: measure(name, each, examples) for precision, each in predictors.items()}
+    _check_loss("Word vectors in 8 bits", task, exact.value, measured["float32"].value)
+    _check_loss("int8", task, measured["float32"].value, measured["int8"].value)
+
+    models.mkdir(parents=True, exist_ok=True)
+    aside = models / f".{name}.new"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir()
+        for precision, each in graphs.items():
+            (aside / GRAPHS[precision]).write_bytes(each.SerializeToString())
+        encoder.save(aside / ENCODER)
+        if words is not None:
+            words.save(aside / WORDS)
+        if transitions is not None:
+            (aside / TRANSITIONS).write_text(json.dumps(transitions.tolist()), encoding="utf-8")
+        dataset = load_catalog()[task.dataset]
+        card = {
+            "format": CARD_FORMAT,
+            "task": name,
+            "labels": list(task.labels),
+            "notebook": task.notebook,
+            "profile": profile,
+            "seed": SEED,
+            "date": datetime.date.today().isoformat(),
+            "command": f"course publish {name} --profile {profile}",
+            "licence": f"Apache-2.0; trained on {dataset.title}: {dataset.licence}",
+            "data": {
+                "name": dataset.name,
+                "version": dataset.version,
+                "sha256": {file.name: file.sha256 for file in dataset.files},
+            },
+            "metric": {
+                "name": task.metric,
+                "split": task.split[profile],
+                **(quoted or {precision: each._asdict() for precision, each in measured.items()}),
+            },
+            # What fewer bits cost, on the texts of the metric or, without a test split, on all articles.
+            "change": {
+                "8-bit word vectors": measured["float32"].value - exact.value,
+                "int8": measured["int8"].value - measured["float32"].value,
+            },
+            "largest difference to Keras": parity,
+            "check": {
+                "num_examples": len(checked),
+                **{precision: measure(name, each, checked).value for precision, each in predictors.items()},
+            },
+            "latency": {
+                "text": "one article" if name == "summary" else "one sentence",
+                **{precision: _latency(each, name, checked) for precision, each in predictors.items()},
+                "device": f"{_processor()}, {os.cpu_count()} cores, one in use",
+                "onnxruntime": onnxruntime.__version__,
+            },
+            "files": {
+                path.name: {
+                    "size": path.stat().st_size,
+                    "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                }
+                for path in sorted(aside.iterdir())
+            },
+        }
+        (aside / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _verify(name, aside, card, checked)
+        _check_size(models, aside, name)
+        _replace(models / name, aside)
+    except OSError as error:
+        raise CourseError(f"The model could not be written to {models / name} ({error}).") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return card
+
+
+def measure(name: str, predictor: Any, examples: Sequence) -> Interval:
+    """A task's metric on examples of its test data, with a 95 % bootstrap interval."""
+    task = TASKS[name]
+    return bootstrap_interval(task.counts(predictor, examples), task.statistic)
+
+
+def _network(graph, vectors):
+    words = None if vectors is None else WordVectors(vectors, np.ones(vectors.shape[1], np.float32))
+    return Network(graph.SerializeToString(), words)
+
+
+def _predictor(name, network, encoder, transitions):
+    more = {"sentiment": [TASKS[name].labels], "entities": [transitions], "summary": []}
+    return PREDICTORS[name](network, encoder, *more[name])
+
+
+def _check_loss(what, task, before, after):
+    if after < before - MAX_LOSS:
+        raise CourseError(
+            f"{what} would lower the {task.metric} from {before:.4f} to {after:.4f}, more than half a point: "
+            f"nothing was published. Train notebook {task.notebook[:2]} with more regularization, or longer."
+        )
+
+
+def _check_size(models, aside, name):
+    folders = [folder for folder in models.iterdir() if folder.is_dir() and folder.name[0] != "."]
+    folders = [folder for folder in folders if folder.name != name] + [aside]
+    size = sum(path.stat().st_size for folder in folders for path in folder.iterdir())
+    if size > MAX_BYTES:
+        raise CourseError(
+            f"The published models would take {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f} MB: "
+            "nothing was published. Let the notebook keep fewer words."
+        )
+
+
+def _verify(name, folder, card, examples):
+    """The files, as the app will load them, give what the card says."""
+    for precision in GRAPHS:
+        found = measure(name, PREDICTORS[name].load(folder, precision), examples).value
+        if found != card["check"][precision]:
+            raise CourseError(f"The files in {folder} did not arrive whole; nothing was published.")
+
+
+def _replace(target, aside):
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(aside, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _quoted_metric(task, profile, results):
+    """The metric from the notebook, for a model that has seen all texts; None where it can be measured."""
+    if task.dataset != "xsum_1k" or profile != "full":
+        return None
+    try:
+        measured = json.loads(results.read_text(encoding="utf-8"))
+        points = measured[profile][task.notebook]["metrics"]["rouge1_model"]
+    except (OSError, ValueError, KeyError):
+        raise CourseError(
+            f"{results} does not say how good the full summarizer is, which has no test split of its own: "
+            f"measure it with: course run {task.notebook[:2]} --profile full"
+        ) from None
+    return {"float32": {"value": points / 100, "low": None, "high": None}, "int8": None}
+
+
+def _parity_batches(name, encoder, examples):
+    """Two batches of real texts, from the shortest to the longest."""
+    if name == "sentiment":
+        rows = [{"token_ids": encoder.encode(example.text)} for example in examples]
+    elif name == "entities":
+        rows = [encoder.encode(sentence.tokens) for document in examples for sentence in document]
+    else:
+        rows = [{"features": network_inputs(_sentences(example.text), encoder)[1]} for example in examples]
+    lengths = [len(next(iter(row.values()))) for row in rows]
+    chosen = np.argsort(lengths, kind="stable")[np.linspace(0, len(rows) - 1, 24).astype(int)]
+    for part in (chosen[:16], chosen[8:]):
+        yield {feature: _padded([np.asarray(rows[index][feature]) for index in part]) for feature in rows[0]}
+
+
+def _padded(rows):
+    """Like `course_lib.text.pad`, for numbers of any type."""
+    longest = max(map(len, rows))
+    rows = [np.pad(row, [(0, longest - len(row)), *[(0, 0)] * (row.ndim - 1)]) for row in rows]
+    return np.stack(rows).astype(np.float32 if rows[0].dtype.kind == "f" else np.int32)
+
+
+def _latency(predictor, name, examples):
+    """Milliseconds of single answers: one sentence, or for summaries a whole article."""
+    if name == "entities":
+        texts = [" ".join(sentence.tokens) for document in examples for sentence in document]
+    else:
+        texts = [example.text for example in examples]
+    if name == "sentiment":
+        texts = [_sentences(text)[0] for text in texts]
+    times = [predictor.predict(text).latency_ms for text in texts[:_NUM_TIMED]]
+    p50, p99 = np.quantile(times, [0.5, 0.99])
+    return {"p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3)}
+
+
+def _sentences(text):
+    return [text[start:end] for start, end in sentence_spans(text)]
+
+
+def _processor():
+    """The processor's name; Linux tells it in /proc alone."""
+    try:
+        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    except OSError:
+        match = None
+    return match[1] if match else platform.processor() or platform.machine()
+
+
+def _sentiment_counts(predictor: SentimentPredictor, examples):
+    answers = predictor.predict_batch([example.text for example in examples])
+    labels = [predictor.labels[example.label] for example in examples]
+    right = [answer.label == label for answer, label in zip(answers, labels, strict=True)]
+    return np.stack([right, np.ones(len(right))], axis=1)
+
+
+def _entity_counts(predictor: EntityPredictor, documents):
+    counts = []
+    for document in documents:
+        tags = predictor.tag_document([sentence.tokens for sentence in document])
+        counts.append(entity_counts([sentence.entities for sentence in document], tags).sum(axis=0))
+    return np.array(counts)
+
+
+def _summary_counts(predictor: SummaryPredictor, articles):
+    answers = predictor.predict_batch([article.text for article in articles], num_sentences=1)
+    summaries = [answer.sentences[0].text for answer in answers]
+    rouge = rouge_scores(summaries, [article.summary for article in articles])["rouge1"]
+    return np.stack([rouge, np.ones(len(rouge))], axis=1)
+
+
+def _mean(sums):
+    return sums[..., 0] / sums[..., 1]
+
+
+def _reviews(profile):
+    return load_imdb("test")
+
+
+def _documents(profile):
+    documents = {}
+    for sentence in load_conll2003("test"):
+        documents.setdefault(sentence.document, []).append(sentence)
+    return list(documents.values())
+
+
+def _articles(profile):
+    """In `fast` those of the fold that notebook 11 holds out; in `full` all, which the model has seen."""
+    articles = load_xsum_1k()
+    if profile == "full":
+        return articles
+    order = np.random.default_rng(SEED).permutation(len(articles))
+    return [articles[index] for index in np.array_split(order, 5)[0]]
+
+
+TASKS = {
+    "sentiment": Task(
+        notebook="04_training",
+        dataset="imdb",
+        labels=("negative", "positive"),
+        metric="accuracy",
+        split=dict.fromkeys(PROFILES, "5,000 held-out reviews"),
+        examples=_reviews,
+        counts=_sentiment_counts,
+        statistic=_mean,
+        num_checked=500,
+    ),
+    "entities": Task(
+        notebook="09_named_entities",
+        dataset="conll2003",
+        labels=("LOC", "MISC", "ORG", "PER"),
+        metric="entity F1",
+        split=dict.fromkeys(PROFILES, "the official test split, 231 documents"),
+        examples=_documents,
+        counts=_entity_counts,
+        statistic=f1_of_counts,
+        num_checked=40,
+    ),
+    "summary": Task(
+        notebook="11_summarization",
+        dataset="xsum_1k",
+        labels=(),
+        metric="ROUGE-1",
+        split={
+            "fast": "200 held-out articles, one sentence each",
+            "full": "estimate from notebook 11: five models like this one, each measured on the fifth of the "
+            "999 articles that it has not seen, one sentence each; this model has seen all of them",
+        },
+        examples=_articles,
+        counts=_summary_counts,
+        statistic=_mean,
+        num_checked=100,
+    ),
+}

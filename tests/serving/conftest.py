@@ -1,0 +1,90 @@
+"""The tiny models as notebooks leave them behind, and as the app finds them."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from tiny_models import classifier, sentences, summarizer, tagger, tagging_encoder
+
+from course_lib.data import LabelledText, SummarizedText, TaggedSentence
+from course_lib.serving import publish as publishing
+from course_lib.serving.export import compress_words
+from course_lib.text import TextEncoder
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory):
+    """What notebooks 04, 09 and 11 leave behind, and test data that the models mostly get right."""
+    root = tmp_path_factory.mktemp("artifacts")
+    texts = [" ".join(words) for words in sentences(300, seed=1)]
+    text_encoder = TextEncoder.fit(texts[:30], max_length=40)
+    encoders = {"sentiment": text_encoder, "entities": tagging_encoder(20), "summary": text_encoder}
+    models = {
+        "sentiment": classifier(vocabulary_size=len(text_encoder.vocabulary)),
+        "entities": tagger(encoders["entities"]),
+        "summary": summarizer(),
+    }
+    logits = np.asarray(models["sentiment"](text_encoder.encode_batch(texts)))
+    margins = logits[:, 1] - logits[:, 0]
+    bias = models["sentiment"].get_layer("logits").bias
+    bias.assign(bias - [0, np.median(margins)])  # half of the texts are positive
+    by_margin = np.argsort(margins)
+    surest = [*by_margin[:40], *by_margin[-40:]]
+    surest = np.random.default_rng(0).permutation(surest)
+    reviews = [LabelledText(texts[index], int(margins[index] > np.median(margins))) for index in surest]
+    for name, model in models.items():
+        folder = root / "fast" / name
+        folder.mkdir(parents=True)
+        model.save(folder / "model.keras")
+        encoders[name].save(folder / "encoder.json")
+    documents = [
+        [TaggedSentence(tuple(words), (), (), ("B-PER", *["O"] * (len(words) - 1)), number) for words in part]
+        for number, part in enumerate(np.array_split(np.array(sentences(40, seed=2), dtype=object), 10))
+    ]
+    articles = [
+        SummarizedText(
+            " ".join(" ".join(words).capitalize() + "." for words in sentences(5, seed=number)),
+            "The film was good.",
+        )
+        for number in range(20)
+    ]
+    examples = {"sentiment": reviews, "entities": documents, "summary": articles}
+    return SimpleNamespace(root=root, models=models, encoders=encoders, examples=examples, texts=texts)
+
+
+def use_tiny_tasks(patch, artifacts):
+    """Lets `course publish` measure on the tiny test data."""
+    for name, task in publishing.TASKS.items():
+        examples = artifacts.examples[name]
+        tiny = task._replace(examples=lambda profile, examples=examples: examples, num_checked=8)
+        patch.setitem(publishing.TASKS, name, tiny)
+
+
+@pytest.fixture(scope="session")
+def published(artifacts, tmp_path_factory):
+    """Folder of the three published models; untrained ones may lose what they like to rounding."""
+    folder = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publishing, "MAX_LOSS", 1.0)
+        use_tiny_tasks(patch, artifacts)
+        for name in publishing.TASKS:
+            publishing.publish(name, "fast", artifacts=artifacts.root, models=folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_tasks(artifacts, monkeypatch):
+    """The tasks of `course publish` on the tiny test data."""
+    use_tiny_tasks(monkeypatch, artifacts)
+    return artifacts
+
+
+@pytest.fixture(scope="session")
+def rounded(artifacts):
+    """The Keras models with the word vectors that are published."""
+    models = {}
+    for name in artifacts.models:
+        models[name] = keras.saving.load_model(artifacts.root / "fast" / name / "model.keras")
+        compress_words(models[name])
+    return models
