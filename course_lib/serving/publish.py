@@ -115,6 +115,7 @@ def publish(
             raise CourseError(f"There is no {source / file}: {way_out}")
     quoted = _quoted_metric(task, profile, results)
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from course_lib.serving import export  # needs TensorFlow
 
     encoder = (TaggingEncoder if name == "entities" else TextEncoder).load(source / ENCODER)
