@@ -13,7 +13,9 @@ import numpy as np
 
 from course_lib.errors import CourseError, UsageError
 from course_lib.layers.crf import CRF, CRFLoss
+from course_lib.models.language_model import FullSoftmaxLoss, SampledSoftmaxLoss
 from course_lib.text.batches import IGNORED_LABEL, BucketedBatches
+from course_lib.text.streams import StreamBatches
 
 NUM_CHECKPOINTS_KEPT = 2
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -47,10 +49,27 @@ def compile_tagger(model: keras.Model, optimizer: keras.optimizers.Optimizer) ->
     model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
 
 
+def compile_language_model(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, num_samples: int | None = None
+) -> None:
+    """Compiles a model as `build_language_model` returns it; its loss is in nats per token and direction.
+
+    Args:
+        model: with one or both directions.
+        optimizer: any.
+        num_samples: tokens that the sampled softmax draws for each window; None computes the full softmax.
+    """
+    if num_samples is None:
+        loss = {direction: FullSoftmaxLoss(model, direction) for direction in model.output}
+    else:
+        loss = {direction: SampledSoftmaxLoss(model, direction, num_samples) for direction in model.output}
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+
+
 def train(
     model: keras.Model,
-    batches: BucketedBatches,
-    validation_batches: BucketedBatches | None = None,
+    batches: BucketedBatches | StreamBatches,
+    validation_batches: BucketedBatches | StreamBatches | None = None,
     *,
     epochs: int,
     patience: int | None = None,
@@ -75,7 +94,8 @@ def train(
         History: a list with one value per epoch for each metric.
 
     Raises:
-        CourseError: the checkpoints are all damaged or belong to another model, or one cannot be written.
+        CourseError: the loss is no longer a number; or the checkpoints are all damaged or belong to another
+            model, or one cannot be written.
         UsageError: the model is not compiled, or `patience` does not fit.
     """
     if not model.compiled:
@@ -116,9 +136,22 @@ class _TrainingState(keras.callbacks.Callback):
         self.history: dict[str, list[float]] = {}
 
     def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
         # Keras counts up at other times, too; a resume repeats the order only if it follows from the epoch.
         for batches in self._all_batches:
             batches.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            kept = (
+                ""
+                if self._folder is None
+                else f" The checkpoints in {self._folder} hold the epochs before it."
+            )
+            raise CourseError(
+                f"The loss became {logs['loss']} in epoch {self._epoch + 1}, batch {batch + 1}: lower the "
+                f"learning rate, clip the gradients or look for such values in the data.{kept}"
+            )
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in (logs or {}).items():
