@@ -1,0 +1,49 @@
+"""What this is, which models there are, and which notebook made them."""
+
+import streamlit as st
+from shared import MODELS, plain
+
+from course_lib.errors import CourseError
+from course_lib.serving.predictors import read_card
+
+TASKS = {
+    "sentiment": (
+        "Sentiment",
+        "pages/sentiment.py",
+        "Is the writer for or against it? Every word's part in the answer is shown.",
+    ),
+    "entities": (
+        "Entities",
+        "pages/entities.py",
+        "Persons, places, organizations and other names, marked in your text.",
+    ),
+    "summary": ("Summarization", "pages/summarization.py", "The sentences that speak for the whole text."),
+}
+
+st.title("Large NLP models from scratch")
+st.write(
+    "Three small models, trained by the notebooks of this course on a laptop. Each is a bidirectional LSTM "
+    "encoder with a head for its task; each takes a few megabytes at most and answers in milliseconds."
+)
+for task, (title, page, text) in TASKS.items():
+    with st.container(border=True):
+        st.page_link(page, label=f"**{title}**")
+        st.write(text)
+        try:
+            card = read_card(MODELS / task)
+        except CourseError as error:
+            st.warning(plain(str(error)))
+            continue
+        metric = card["metric"]
+        st.caption(
+            plain(
+                f"Made by notebook {card['notebook'][:2]} · {metric['name']} "
+                f"{metric['float32']['value']:.1%} · "
+                f"{sum(file['size'] for file in card['files'].values()) / 1e6:.1f} MB"
+            )
+        )
+st.write(
+    "What you type stays in this session: it is neither stored nor logged. The models learned from film "
+    "reviews, news of 1996 and BBC "
+    "articles; on other kinds of text they are wrong more often, and each page has an example of that."
+)

@@ -1,0 +1,121 @@
+"""Every page answers, says what is wrong in one sentence and never shows a traceback."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import shared
+
+from course_lib.serving.predictors import EntityPredictor, SentimentPredictor, SummaryPredictor
+
+APP = Path(shared.__file__).parent
+TASKS = {"sentiment": "sentiment", "entities": "entities", "summarization": "summary"}
+TEXT = "Angela Merkel went to Paris. It was a wonderful journey. Nobody was bored."
+
+
+def read(app, text):
+    app.text_area[0].set_value(text).run()
+    return app.button[0].click().run()
+
+
+def drawn(app):
+    return " ".join(str(element.proto.body) for element in app.get("html"))
+
+
+@pytest.mark.parametrize("page", ["start", *TASKS, "compare", "about"])
+def test_every_page_opens_without_an_error(open_page, page):
+    app = open_page(page)
+    assert not app.exception and not app.error and not app.warning
+    assert len(app.title) == 1
+
+
+@pytest.mark.parametrize("page", [*TASKS, "compare"])
+def test_an_empty_text_is_asked_for(open_page, page):
+    app = read(open_page(page), " \u200b\n ")
+    assert not app.exception
+    assert "There is no text yet" in app.info[0].value
+
+
+def test_sentiment_says_what_the_predictor_says(open_page):
+    app = read(open_page("sentiment"), TEXT)
+    answer = SentimentPredictor.load(APP / "models" / "sentiment").predict(TEXT)
+    assert app.subheader[0].value == f"{answer.label.capitalize()}, {answer.probabilities[answer.label]:.0%}"
+    for label, probability in answer.probabilities.items():
+        assert label in drawn(app) and f"{probability:.1%}" in drawn(app)
+    assert "ms" in app.caption[0].value and "tokens" in app.caption[0].value
+    assert "wonderful" in app.dataframe[0].value["words"].to_list()
+
+
+def test_entities_are_those_of_the_predictor_with_their_type_in_words(open_page):
+    app = read(open_page("entities"), TEXT)
+    found = EntityPredictor.load(APP / "models" / "entities").predict(TEXT).entities
+    assert {"Angela Merkel", "Paris"} <= {entity.text for entity in found}
+    assert "Angela Merkel <small><b>person</b>" in drawn(app)
+    assert "Paris <small><b>place</b>" in drawn(app)
+
+
+def test_the_summary_has_as_many_sentences_as_the_slider_says(open_page):
+    app = read(open_page("summarization"), TEXT)
+    app.slider[0].set_value(1).run()
+    chosen = SummaryPredictor.load(APP / "models" / "summary").predict(TEXT, 1).sentences
+    assert len(chosen) == 1 and chosen[0].text in drawn(app)
+    assert list(app.dataframe[0].value["chosen"]).count("yes") == 1
+
+
+def test_compare_shows_both_precisions(open_page):
+    app = read(open_page("compare"), TEXT)
+    assert app.dataframe[0].value["weights"].to_list() == ["float32", "int8"]
+
+
+@pytest.mark.parametrize("page", TASKS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script> <img src=x onerror=alert(2)>",
+        "**bold** [link](javascript:alert(1)) $x^2$ :smile: `code`",
+        "\u202etxet \u2066isolated\u2069 zero\u200bwidth",
+        "a" * 20_000,
+        "&lt;b&gt; & \" '",
+    ],
+)
+def test_what_a_visitor_types_is_drawn_and_never_interpreted(open_page, page, text):
+    app = read(open_page(page), text)
+    assert not app.exception and not app.error
+    markup = drawn(app)
+    assert "<script" not in markup and "<img" not in markup
+    assert not set(markup) & set("\u202e\u2066\u2069\u200b")
+
+
+def test_a_link_is_made_only_when_it_is_asked_for_and_opens_with_its_text(open_page):
+    app = open_page("sentiment")
+    app.text_area[0].set_value("A fine film & more").run()
+    assert not app.code
+    app.button[1].click().run()
+    assert app.code[0].value.endswith("?text=A+fine+film+%26+more")
+    linked = open_page("sentiment", {"text": "A fine film & more"})
+    assert linked.text_area[0].value == "A fine film & more"
+    app.text_area[0].set_value("x" * 2_001).run()
+    app.button[1].click().run()
+    assert "at most 2,000 characters" in app.info[-1].value
+
+
+@pytest.mark.parametrize("damage", ["altered", "missing"])
+def test_a_damaged_model_is_named_with_its_command_and_the_others_work(
+    open_page, tmp_path, monkeypatch, damage
+):
+    models = tmp_path / "models"
+    shutil.copytree(APP / "models", models)
+    graph = models / "sentiment" / "model.onnx"
+    if damage == "altered":
+        graph.write_bytes(graph.read_bytes()[:-1] + b"x")
+    else:
+        graph.unlink()
+    monkeypatch.setattr(shared, "MODELS", models)
+    shared._load.clear()
+    app = open_page("sentiment")
+    assert not app.exception
+    command = json.loads((models / "sentiment" / "card.json").read_text(encoding="utf-8"))["command"]
+    assert "model.onnx" in app.error[0].value.replace("\\", "")
+    assert command in app.error[0].value.replace("\\", "")
+    assert not open_page("entities").error
