@@ -164,11 +164,11 @@ def batch(page: str, answer: Callable[[list[str]], list[dict[str, Any]]]) -> Non
             rows += answer(texts[first : first + _ROWS_AT_ONCE])
             progress.progress(len(rows) / len(texts), f"{len(rows):,} of {len(texts):,} texts")
         progress.empty()
-        st.dataframe(
-            [{"text": _INVISIBLE.sub("", text)[:200], **row} for text, row in zip(texts, rows, strict=True)][
-                :_ROWS_SHOWN
-            ]
-        )
+        # The table has a download of its own, so its cells are made harmless, too.
+        shown = [
+            {"text": _INVISIBLE.sub("", text)[:200], **row} for text, row in zip(texts, rows, strict=True)
+        ]
+        st.dataframe([{name: _neutral(value) for name, value in row.items()} for row in shown[:_ROWS_SHOWN]])
         if len(rows) > _ROWS_SHOWN:
             st.caption(f"The table shows the first {_ROWS_SHOWN} texts; the file holds all {len(rows):,}.")
         st.download_button(
