@@ -1,15 +1,18 @@
-"""The course's demo: `streamlit run app/main.py`."""
+"""The course's demo: `streamlit run app/main.py`.
+
+The pages are in `views`: Streamlit would serve a folder named `pages` without this router.
+"""
 
 import streamlit as st
 
 st.set_page_config(page_title="Large NLP models from scratch", page_icon=":material/menu_book:")
 st.navigation(
     [
-        st.Page("pages/start.py", title="Start", icon=":material/home:", default=True),
-        st.Page("pages/sentiment.py", title="Sentiment", icon=":material/thumbs_up_down:"),
-        st.Page("pages/entities.py", title="Entities", icon=":material/label:"),
-        st.Page("pages/summarization.py", title="Summarization", icon=":material/short_text:"),
-        st.Page("pages/compare.py", title="Compare", icon=":material/balance:"),
-        st.Page("pages/about.py", title="About", icon=":material/info:"),
+        st.Page("views/start.py", title="Start", icon=":material/home:", default=True),
+        st.Page("views/sentiment.py", title="Sentiment", icon=":material/thumbs_up_down:"),
+        st.Page("views/entities.py", title="Entities", icon=":material/label:"),
+        st.Page("views/summarization.py", title="Summarization", icon=":material/short_text:"),
+        st.Page("views/compare.py", title="Compare", icon=":material/balance:"),
+        st.Page("views/about.py", title="About", icon=":material/info:"),
     ]
 ).run()

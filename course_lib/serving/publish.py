@@ -394,8 +394,8 @@ TASKS = {
         metric="entity F1",
         split={
             "fast": "the official test split, 231 documents",
-            "full": "the official test split, 231 documents; this model has learned from the training and the "
-            "development split",
+            "full": "the official test split, 231 documents; this model has learned from the training and "
+            "the development split",
         },
         examples=_documents,
         counts=_entity_counts,

@@ -19,6 +19,6 @@ def open_page():
         for key, value in (query or {}).items():
             app.query_params[key] = value
         app.run()
-        return app if name == "start" else app.switch_page(f"pages/{name}.py").run()
+        return app if name == "start" else app.switch_page(f"views/{name}.py").run()
 
     return open_page

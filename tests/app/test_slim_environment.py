@@ -11,7 +11,7 @@ import sys, time
 began = time.perf_counter()
 from streamlit.testing.v1 import AppTest
 app = AppTest.from_file("app/main.py", default_timeout=60).run()
-app = app.switch_page("pages/sentiment.py").run()
+app = app.switch_page("views/sentiment.py").run()
 app.text_area[0].set_value("A wonderful film.").run()
 app.button[0].click().run()
 assert not app.exception and not app.error, (app.exception, app.error)

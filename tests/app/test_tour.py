@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=1</script> **bold** a wonderful film'
+NAVIGATION = ["Start", "Sentiment", "Entities", "Summarization", "Compare", "About"]
 
 pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium on the path: install Debian's `chromium`"
@@ -61,8 +62,18 @@ def browser():
 def page(browser, address):
     page = browser.new_page(viewport={"width": 400, "height": 900})
     page.set_default_timeout(15_000)
-    page.goto(address)
     yield page
+    page.close()
+
+
+def test_a_link_to_a_page_opens_it_within_the_app(browser, address):
+    # The first address that this server is asked for is not its start page.
+    page = browser.new_page(viewport={"width": 1200, "height": 800})
+    page.goto(f"{address}/entities?text=Angela+Merkel+went+to+Paris.")
+    page.get_by_text("Angela Merkel").last.wait_for()
+    links = page.get_by_test_id("stSidebarNavLink").all_inner_texts()
+    # Each begins with the name of its icon.
+    assert [link.split()[-1] for link in links] == NAVIGATION
     page.close()
 
 

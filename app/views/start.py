@@ -9,15 +9,15 @@ from course_lib.serving.predictors import read_card
 TASKS = {
     "sentiment": (
         "Sentiment",
-        "pages/sentiment.py",
+        "views/sentiment.py",
         "Is the writer for or against it? Every word's part in the answer is shown.",
     ),
     "entities": (
         "Entities",
-        "pages/entities.py",
+        "views/entities.py",
         "Persons, places, organizations and other names, marked in your text.",
     ),
-    "summary": ("Summarization", "pages/summarization.py", "The sentences that speak for the whole text."),
+    "summary": ("Summarization", "views/summarization.py", "The sentences that speak for the whole text."),
 }
 
 st.title("Large NLP models from scratch")
