@@ -92,13 +92,11 @@ async def run(num_visitors, num_seconds):
         server.terminate()
         server.wait()
     p50, p95 = np.quantile(times, [0.5, 0.95])
+    print(f"{len(times)} answers, p50 {p50:.2f} s, p95 {p95:.2f} s")
+    print(f"{len(errors)} errors: {sorted(set(errors))[:3]}")
     third = max(1, len(memory) // 3)
-    print(
-        f"{len(times)} answers, p50 {p50:.2f} s, p95 {p95:.2f} s, {len(errors)} errors {sorted(set(errors))[:3]}"
-    )
-    print(
-        f"memory of the server: {np.median(memory[third:-third]):.0f} MB in the middle, {memory[-1]:.0f} MB at the end"
-    )
+    middle = np.median(memory[third:-third])
+    print(f"memory of the server: {middle:.0f} MB in the middle, {memory[-1]:.0f} MB at the end")
 
 
 if __name__ == "__main__":
