@@ -2,10 +2,11 @@
 
 from course_lib.data.conll2003 import load_conll2003
 from course_lib.data.glove import load_glove_6b_50d
+from course_lib.data.human_ratings import load_human_ratings
 from course_lib.data.movie_reviews import load_imdb, load_imdb_stanford, load_rotten_tomatoes
 from course_lib.data.multi_lexsum import load_multi_lexsum
 from course_lib.data.nltk_data import load_stop_words, nltk_data_dir
-from course_lib.data.records import LabelledText, SummarizedText, TaggedSentence
+from course_lib.data.records import LabelledText, RatedText, SummarizedText, TaggedSentence
 from course_lib.data.splits import hold_out
 from course_lib.data.wikitext2 import load_wikitext2
 from course_lib.data.word_similarity import load_analogies, load_word_pairs
@@ -13,12 +14,14 @@ from course_lib.data.xsum import load_xsum_1k
 
 __all__ = [
     "LabelledText",
+    "RatedText",
     "SummarizedText",
     "TaggedSentence",
     "hold_out",
     "load_analogies",
     "load_conll2003",
     "load_glove_6b_50d",
+    "load_human_ratings",
     "load_imdb",
     "load_imdb_stanford",
     "load_multi_lexsum",

@@ -28,3 +28,15 @@ class SummarizedText(NamedTuple):
 
     text: str
     summary: str
+
+
+class RatedText(NamedTuple):
+    """A sentence with the mean rating of its readers, from -4 (very negative) to 4 (very positive).
+
+    `domain` is films, products, news or tweets; sentences of one `document` belong into one split.
+    """
+
+    text: str
+    rating: float
+    domain: str
+    document: str
