@@ -137,13 +137,16 @@ def gradients(crf, logits, tags, mask, upstream):
 @pytest.mark.parametrize("allowed", [None, ALLOWED], ids=["free", "constrained"])
 def test_gradients_equal_finite_differences(allowed):
     """The gradient is not taken through the loop: this is its proof, with a different weight for each row."""
-    keras.backend.set_floatx("float64")
+    policy = keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     try:
         logits, mask, transitions = random_case(5, [4, 2, 1], 3, scale=1.0)
         tags, upstream = np.array([[1, 2, 0, 1], [0, 1, 0, 0], [1, 0, 0, 0]]), np.array([1.0, -2.0, 0.5])
         in_logits, in_transitions = gradients(layer(transitions, allowed), logits, tags, mask, upstream)
     finally:
-        keras.backend.set_floatx("float32")
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy(policy)
 
     def objective(values, scores):
         total = 0.0
