@@ -197,7 +197,7 @@ def test_macro_f1_lies_between_0_and_1_whatever_the_classes_are_called(rows, nam
 
 @pytest.mark.parametrize("interval", [accuracy_interval, macro_f1_interval])
 def test_intervals_refuse_what_is_no_label(interval):
-    with pytest.raises(UsageError, match=r"label of row 1 .* is 2; .* from 0 to 1"):
+    with pytest.raises(UsageError, match=r"prediction of row 1 .* is 2; .* from 0 to 1"):
         interval([0, 1], [0, 2], 2)
     with pytest.raises(UsageError, match="3 labels but 2 predictions"):
         interval([0, 1, 1], [0, 1], 2)
