@@ -44,7 +44,7 @@ def test_good_labels_of_every_kind_become_integers():
     [
         ([0, 1, 3], r"label of row 2 \(counted from 0\) is 3; .* whole number from 0 to 2"),
         ([0, -1], "row 1 .* is -1;"),
-        ([0, 0.5], "row 1 .* is 0.5;"),
+        ([0, np.float32(0.5)], r"row 1 .* is 0\.5;"),
         ([0, 1, None], "row 2 .* is missing;"),
         ([0, float("nan")], "row 1 .* is missing;"),
         (pd.Series([1, None], dtype="Int64"), "row 1 .* is missing;"),
