@@ -114,7 +114,8 @@ def best_threshold(labels: Sequence, scores: Sequence, metric: str = "f1") -> Th
     if metric == "accuracy":
         values = (true + num_negative - false) / len(labels)
     elif metric == "balanced_accuracy":
-        values = (true / num_positive + (num_negative - false) / num_negative) / 2
+        correct = true * num_negative + (num_negative - false) * num_positive
+        values = correct / (2 * num_positive * num_negative)
     else:
         values = 2 * true / (num_positive + true + false)
     best = int(values.argmax())
