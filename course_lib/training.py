@@ -66,6 +66,24 @@ def compile_language_model(
     model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
 
 
+def cosine_schedule(
+    peak: float, num_steps: int, warmup_share: float = 0.1
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Learning rate that rises linearly from 0 to the peak and falls to 0 along half a cosine.
+
+    Args:
+        peak: the highest rate.
+        num_steps: of the whole run.
+        warmup_share: share of the steps that rise, at least one step.
+
+    Source: Loshchilov & Hutter 2017, "SGDR", equation 5 without restarts; notebook 04, section 4.
+    """
+    warmup_steps = max(1, int(warmup_share * num_steps))
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, decay_steps=num_steps - warmup_steps, warmup_target=peak, warmup_steps=warmup_steps
+    )
+
+
 def train(
     model: keras.Model,
     batches: BucketedBatches | StreamBatches,

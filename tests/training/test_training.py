@@ -1,6 +1,9 @@
 """Training: loss and accuracy by hand, early stopping, prediction order, range test, repeatable runs."""
 
+from pathlib import Path
+
 import keras
+import nbformat
 import numpy as np
 import pytest
 
@@ -8,7 +11,7 @@ from course_lib.errors import UsageError
 from course_lib.models.classifier import build_classifier
 from course_lib.models.encoder import build_encoder
 from course_lib.text.batches import BucketedBatches
-from course_lib.training import compile_classifier, learning_rate_range_test, predict, train
+from course_lib.training import compile_classifier, cosine_schedule, learning_rate_range_test, predict, train
 
 NUM_IDS, BUCKETS = 20, [4, 8]
 
@@ -304,3 +307,17 @@ def test_range_test_refuses_a_schedule():
     batches = BucketedBatches(*random_texts(4), batch_size=4, bucket_lengths=[8])
     with pytest.raises(UsageError, match="schedule"):
         learning_rate_range_test(model, batches)
+
+
+def test_the_schedule_is_the_one_of_notebook_04():
+    notebook = Path(__file__).resolve().parents[2] / "notebooks" / "04_training.ipynb"
+    cell = next(c for c in nbformat.read(notebook, as_version=4).cells if c.id == "schedule-check")
+    names = {"np": np, "keras": keras}
+    exec(cell.source, names)
+    for steps, share in ((200, 0.1), (57, 0.25), (9, 0.05)):
+        theirs = names["cosine_schedule"](3e-3, steps, share)
+        ours = cosine_schedule(3e-3, steps, share)
+        assert [float(ours(step)) for step in range(steps)] == [float(theirs(step)) for step in range(steps)]
+    # By hand: half way up after 10 of 20 warm-up steps, half way down after 90 of the other 180.
+    rates = [float(cosine_schedule(2.0, 200)(step)) for step in (0, 10, 20, 110, 200)]
+    assert rates == pytest.approx([0, 1, 2, 1, 0], abs=1e-6)
