@@ -1,4 +1,4 @@
-"""MiniLM against a BERT written in NumPy from the same weights; padding changes nothing; known word pieces."""
+"""MiniLM against a BERT in NumPy with the same weights; padding changes nothing; known word pieces."""
 
 import json
 
