@@ -36,6 +36,20 @@ def compile_classifier(model: keras.Model, optimizer: keras.optimizers.Optimizer
     )
 
 
+def compile_regressor(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Compiles a model that returns numbers (batch, 1) for targets (batch,); the loss is the squared error.
+
+    XLA stays off, as in `compile_classifier`.
+    """
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.MeanSquaredError(),
+        # Weighted, so that the rows that fill the last batch do not count.
+        weighted_metrics=[keras.metrics.MeanAbsoluteError(name="mae")],
+        jit_compile=False,
+    )
+
+
 def compile_tagger(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     """Compiles a model that returns logits (batch, time, num_tags) for token labels (batch, time).
 

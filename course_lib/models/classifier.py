@@ -1,4 +1,4 @@
-"""Classification head: pool the encoder's states, then one dense layer."""
+"""Heads for whole texts, classes or a number: pool the encoder's states, then one dense layer."""
 
 import keras
 
@@ -28,6 +28,25 @@ def build_classifier(
     """
     if num_classes < 2:
         raise UsageError(f"num_classes is {num_classes}; a classifier needs at least 2, also for yes or no.")
+    return _with_head(encoder, num_classes, pooling, dropout, output="logits", name="classifier")
+
+
+def build_regressor(encoder: keras.Model, *, pooling: str = "max", dropout: float = 0.0) -> keras.Model:
+    """Puts a head on an encoder that answers with one number for each text, such as a rating.
+
+    Args:
+        encoder, pooling, dropout: as in `build_classifier`.
+
+    Returns:
+        Model from int32 token ids (batch, time) to numbers (batch, 1) in the unit of the targets.
+
+    Raises:
+        UsageError: an unknown pooling.
+    """
+    return _with_head(encoder, 1, pooling, dropout, output="value", name="regressor")
+
+
+def _with_head(encoder, num_outputs, pooling, dropout, *, output, name):
     if pooling not in POOLINGS:
         raise unknown_name("pooling", pooling, POOLINGS)
     token_ids = keras.Input((None,), dtype="int32", name="token_ids")
@@ -35,5 +54,5 @@ def build_classifier(
     pooled = POOLINGS[pooling](name="pooling")(states)  # (batch, features)
     if dropout:
         pooled = keras.layers.Dropout(dropout, name="head_dropout")(pooled)
-    logits = keras.layers.Dense(num_classes, name="logits")(pooled)  # (batch, num_classes)
-    return keras.Model(token_ids, logits, name="classifier")
+    outputs = keras.layers.Dense(num_outputs, name=output)(pooled)  # (batch, num_outputs)
+    return keras.Model(token_ids, outputs, name=name)

@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 
 from course_lib.errors import UsageError
-from course_lib.models.classifier import build_classifier
+from course_lib.models.classifier import build_classifier, build_regressor
 from course_lib.models.encoder import build_encoder
 from course_lib.text.batches import BucketedBatches
-from course_lib.training import compile_classifier, cosine_schedule, learning_rate_range_test, predict, train
+from course_lib.training import (
+    compile_classifier,
+    compile_regressor,
+    cosine_schedule,
+    learning_rate_range_test,
+    predict,
+    train,
+)
 
 NUM_IDS, BUCKETS = 20, [4, 8]
 
@@ -321,3 +328,30 @@ def test_the_schedule_is_the_one_of_notebook_04():
     # By hand: half way up after 10 of 20 warm-up steps, half way down after 90 of the other 180.
     rates = [float(cosine_schedule(2.0, 200)(step)) for step in (0, 10, 20, 110, 200)]
     assert rates == pytest.approx([0, 1, 2, 1, 0], abs=1e-6)
+
+
+def test_a_regressor_s_loss_and_error_are_those_by_hand_although_the_last_batch_is_filled():
+    sequences, _ = random_texts(7)
+    targets = np.linspace(-4, 4, 7).astype("float32")
+    keras.utils.set_random_seed(0)
+    model = build_regressor(build_encoder(NUM_IDS, embedding_dim=4, hidden_dim=3), pooling="mean")
+    predictions = one_by_one(model, sequences)
+    assert predictions.shape == (7, 1)
+    compile_regressor(model, keras.optimizers.SGD(0.0))
+    batches = BucketedBatches(sequences, targets, batch_size=4, bucket_lengths=BUCKETS, seed=0)
+    history = train(model, batches, epochs=1, verbose=0)
+    errors = predictions[:, 0] - targets
+    assert history["loss"][0] == pytest.approx(np.mean(errors**2), rel=1e-4)
+    assert history["mae"][0] == pytest.approx(np.abs(errors).mean(), rel=1e-4)
+
+
+def test_a_regressor_learns_a_mean():
+    sequences = [[2, 3], [4, 5], [6, 7, 8], [9]] * 4
+    targets = np.full(16, 2.5)
+    keras.utils.set_random_seed(0)
+    model = build_regressor(build_encoder(NUM_IDS, embedding_dim=4, hidden_dim=3))
+    compile_regressor(model, keras.optimizers.Adam(0.05))
+    train(
+        model, BucketedBatches(sequences, targets, batch_size=4, bucket_lengths=BUCKETS), epochs=40, verbose=0
+    )
+    np.testing.assert_allclose(one_by_one(model, sequences), 2.5, atol=0.1)
