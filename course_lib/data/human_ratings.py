@@ -1,13 +1,14 @@
-"""Sentences from four domains, each rated by twenty people from very negative to very positive."""
+"""Sentences from four domains, each rated by twenty people from very negative to very positive; a lexicon."""
 
 import hashlib
 import math
+import numbers
 import tarfile
 
 from course_lib.data.fetch import fetch
 from course_lib.data.records import RatedText
 from course_lib.data.splits import duplicate_key
-from course_lib.errors import CourseError, unknown_name
+from course_lib.errors import CourseError, UsageError, unknown_name
 
 _FILES = {
     "films": "movieReviewSnippets_GroundTruth.txt",
@@ -15,7 +16,11 @@ _FILES = {
     "news": "nytEditorialSnippets_GroundTruth.txt",
     "tweets": "tweets_GroundTruth.txt",
 }
+_LEXICON = "vader_lexicon.txt"
 _SPLITS = ("train", "valid", "test")
+_WAY_OUT = "fetch the data again with: course data verify human_ratings"
+
+THREE_CLASSES = ("negative", "neutral", "positive")
 
 
 def load_human_ratings(split: str) -> list[RatedText]:
@@ -41,6 +46,57 @@ def load_human_ratings(split: str) -> list[RatedText]:
     return [record for record in records.values() if _split_of(record.document) == split]
 
 
+def ternary_label(rating: float, band: float = 0.5) -> int:
+    """The class of a mean rating, as its place in `THREE_CLASSES`: neutral where |rating| < band.
+
+    Args:
+        rating: mean rating from -4 to 4.
+        band: where neutral ends; a rating of exactly `band` is positive, one of exactly `-band` negative.
+
+    Raises:
+        UsageError: the rating is no number, or the band is negative.
+    """
+    if not band >= 0:
+        raise UsageError(f"The neutral band is {band!r}; it must be a number of at least 0.")
+    if not isinstance(rating, numbers.Real) or math.isnan(rating):
+        raise UsageError(f"The rating {rating!r} is no number, so it has no class.")
+    return 1 if abs(rating) < band else 2 if rating > 0 else 0
+
+
+def nltk_lexicon() -> str:
+    """Fetch VADER's lexicon, put its folder on `nltk.data.path` and return its name there.
+
+    `SentimentIntensityAnalyzer(lexicon_file=nltk_lexicon())` then works without a download.
+
+    Raises:
+        CourseError: the data cannot be fetched.
+    """
+    import nltk.data
+
+    folder = str(fetch("human_ratings"))
+    if folder not in nltk.data.path:
+        nltk.data.path.insert(0, folder)
+    return _LEXICON
+
+
+def load_sentiment_lexicon() -> dict[str, float]:
+    """VADER's lexicon: words and emoticons, spelt as published, with the mean rating by ten people.
+
+    Valences run from -4 (most negative) to 4 (most positive); neutral words are left out. Of entries that
+    stand there twice the later one counts, as it does in VADER itself.
+
+    Raises:
+        CourseError: the data cannot be fetched, or a line is not as documented.
+
+    Source: Hutto & Gilbert (2014), "VADER", section 3.1.
+    """
+    path, lexicon = fetch("human_ratings") / _LEXICON, {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        word, _, valence = line.partition("\t")
+        lexicon[word] = _number(valence.partition("\t")[0], "valence", f"{path.name}, line {number}")
+    return lexicon
+
+
 def _read_files():
     path = fetch("human_ratings") / "hutto_ICWSM_2014.tar.gz"
     with tarfile.open(path, "r:gz") as archive:
@@ -56,19 +112,23 @@ def _read_files():
 
 
 def _parse(line, domain, where):
-    way_out = "fetch the data again with: course data verify human_ratings"
     columns = line.split("\t")
     if len(columns) != 3 or not columns[2].strip():
-        raise CourseError(f"{where}: expected id, rating and text, found {line[:60]!r}; {way_out}")
+        raise CourseError(f"{where}: expected id, rating and text, found {line[:60]!r}; {_WAY_OUT}")
     index, rating, text = columns
+    value = _number(rating, "rating", where)
+    document = index.split("_")[0] if domain in ("products", "news") else index
+    return RatedText(text.strip(), value, domain, f"{domain} {document}")
+
+
+def _number(text, kind, where):
     try:
-        value = float(rating)
+        value = float(text)
     except ValueError:
         value = math.nan
     if not -4 <= value <= 4:
-        raise CourseError(f"{where}: the rating {rating!r} is no number from -4 to 4; {way_out}")
-    document = index.split("_")[0] if domain in ("products", "news") else index
-    return RatedText(text.strip(), value, domain, f"{domain} {document}")
+        raise CourseError(f"{where}: the {kind} {text!r} is no number from -4 to 4; {_WAY_OUT}")
+    return value
 
 
 def _split_of(document):
