@@ -54,10 +54,10 @@ def ternary_label(rating: float, band: float = 0.5) -> int:
         band: where neutral ends; a rating of exactly `band` is positive, one of exactly `-band` negative.
 
     Raises:
-        UsageError: the rating is no number, or the band is negative.
+        UsageError: the rating is no number, or the band is not above 0.
     """
-    if not band >= 0:
-        raise UsageError(f"The neutral band is {band!r}; it must be a number of at least 0.")
+    if not band > 0:
+        raise UsageError(f"The neutral band is {band!r}; it must be a number above 0.")
     if not isinstance(rating, numbers.Real) or math.isnan(rating):
         raise UsageError(f"The rating {rating!r} is no number, so it has no class.")
     return 1 if abs(rating) < band else 2 if rating > 0 else 0
