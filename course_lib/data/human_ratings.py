@@ -11,10 +11,10 @@ from course_lib.data.splits import duplicate_key
 from course_lib.errors import CourseError, UsageError, unknown_name
 
 _FILES = {
-    "films": "movieReviewSnippets_GroundTruth.txt",
-    "products": "amazonReviewSnippets_GroundTruth.txt",
-    "news": "nytEditorialSnippets_GroundTruth.txt",
-    "tweets": "tweets_GroundTruth.txt",
+    "films": "movieReviewSnippets",
+    "products": "amazonReviewSnippets",
+    "news": "nytEditorialSnippets",
+    "tweets": "tweets",
 }
 _LEXICON = "vader_lexicon.txt"
 _SPLITS = ("train", "valid", "test")
@@ -29,6 +29,7 @@ def load_human_ratings(split: str) -> list[RatedText]:
     Of sentences that differ at most in case, whitespace and punctuation the first is kept. The split follows
     from the SHA-256 of the document's name, so it needs no seed and no document stands in two splits; a
     document is a product's reviews or a newspaper article, and of films and tweets each sentence by itself.
+    Of 199 tweets the single ratings have another mean than the one that is given as their rating.
 
     Raises:
         UsageError: the split does not exist.
@@ -39,9 +40,10 @@ def load_human_ratings(split: str) -> list[RatedText]:
     if split not in _SPLITS:
         raise unknown_name("split of the human ratings", split, _SPLITS)
     records = {}
-    for domain, lines in _read_files().items():
-        for number, line in enumerate(lines, start=1):
-            record = _parse(line, domain, f"{_FILES[domain]}, line {number}")
+    for domain, (sentences, raters) in _read_files().items():
+        single = _parse_raters(raters, f"{_FILES[domain]}_anonDataRatings.txt")
+        for number, line in enumerate(sentences, start=1):
+            record = _parse(line, single, domain, f"{_FILES[domain]}_GroundTruth.txt, line {number}")
             records.setdefault(duplicate_key(record.text), record)
     return [record for record in records.values() if _split_of(record.document) == split]
 
@@ -98,27 +100,45 @@ def load_sentiment_lexicon() -> dict[str, float]:
 
 
 def _read_files():
+    """By domain the lines of two files: sentences with their means, and the ratings behind each mean."""
     path = fetch("human_ratings") / "hutto_ICWSM_2014.tar.gz"
     with tarfile.open(path, "r:gz") as archive:
         members = {member.name.rsplit("/", 1)[-1]: member for member in archive if member.isfile()}
         return {
-            domain: archive.extractfile(members[name])
-            .read()
-            .decode("utf-8")
-            .removesuffix("\r\n")
-            .split("\r\n")
+            domain: [
+                archive.extractfile(members[f"{name}_{kind}.txt"])
+                .read()
+                .decode("utf-8-sig")
+                .removesuffix("\r\n")
+                .split("\r\n")
+                for kind in ("GroundTruth", "anonDataRatings")
+            ]
             for domain, name in _FILES.items()
         }
 
 
-def _parse(line, domain, where):
+def _parse_raters(lines, file):
+    """The single ratings by the sentence's id."""
+    raters = {}
+    for number, line in enumerate(lines, start=1):
+        index, *_, ratings = line.split("\t")
+        try:
+            raters[index] = tuple(int(rating) for rating in ratings.strip("[] ").split(","))
+        except ValueError:
+            raise CourseError(f"{file}, line {number}: {ratings[:60]!r} are no ratings; {_WAY_OUT}") from None
+    return raters
+
+
+def _parse(line, raters, domain, where):
     columns = line.split("\t")
     if len(columns) != 3 or not columns[2].strip():
         raise CourseError(f"{where}: expected id, rating and text, found {line[:60]!r}; {_WAY_OUT}")
     index, rating, text = columns
     value = _number(rating, "rating", where)
+    if index not in raters:
+        raise CourseError(f"{where}: there are no single ratings for the id {index!r}; {_WAY_OUT}")
     document = index.split("_")[0] if domain in ("products", "news") else index
-    return RatedText(text.strip(), value, domain, f"{domain} {document}")
+    return RatedText(text.strip(), value, domain, f"{domain} {document}", raters[index])
 
 
 def _number(text, kind, where):

@@ -15,6 +15,8 @@ from course_lib.data import (
 from course_lib.data.splits import duplicate_key
 from course_lib.errors import CourseError, UsageError
 
+RATERS = "1\t1.0\t0.0\t[1, 1]"
+
 
 @pytest.fixture(scope="module")
 def splits():
@@ -22,7 +24,7 @@ def splits():
 
 
 def test_every_distinct_sentence_is_in_one_split(splits):
-    lines = human_ratings._read_files()
+    lines = {domain: rows for domain, (rows, _) in human_ratings._read_files().items()}
     assert {domain: len(rows) for domain, rows in lines.items()} == {
         "films": 10_605,
         "products": 3_708,
@@ -51,24 +53,40 @@ def test_ratings_are_those_of_the_source(splits):
     assert (record.rating, record.domain) == (-2.25, "products")
 
 
+def test_the_mean_of_the_single_ratings_is_the_rating(splits):
+    records = [record for part in splits.values() for record in part]
+    assert min(len(record.raters) for record in records) == 15
+    means = [sum(record.raters) / len(record.raters) for record in records]
+    differ = [abs(mean - record.rating) > 1e-6 for mean, record in zip(means, records, strict=True)]
+    assert {record.domain for record, wrong in zip(records, differ, strict=True) if wrong} == {"tweets"}
+    assert sum(differ) <= 199
+
+
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("line", "raters", "message"),
     [
-        ("1\t0.5", "tweets_GroundTruth.txt, line 2: expected id, rating and text, found '1"),
-        ("1\t0.5\t ", "line 2: expected id, rating and text"),
-        ("1\tgood\tfine", "line 2: the rating 'good' is no number from -4 to 4"),
-        ("1\tnan\tfine", "line 2: the rating 'nan'"),
-        ("1\t4.1\tfine", "line 2: the rating '4.1'"),
+        ("1\t0.5", RATERS, "tweets_GroundTruth.txt, line 2: expected id, rating and text, found '1"),
+        ("1\t0.5\t ", RATERS, "line 2: expected id, rating and text"),
+        ("1\tgood\tfine", RATERS, "line 2: the rating 'good' is no number from -4 to 4"),
+        ("1\tnan\tfine", RATERS, "line 2: the rating 'nan'"),
+        ("1\t4.1\tfine", RATERS, "line 2: the rating '4.1'"),
+        ("2\t1.0\tfine", RATERS, "line 2: there are no single ratings for the id '2'"),
+        (
+            "1\t1.0\tfine",
+            "1\t1.0\t0.0\t[1, good]",
+            "anonDataRatings.txt, line 1: '\\[1, good\\]' are no ratings",
+        ),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path, monkeypatch, line, message):
+def test_a_wrong_line_is_named(tmp_path, monkeypatch, line, raters, message):
     with tarfile.open(tmp_path / "hutto_ICWSM_2014.tar.gz", "w:gz") as archive:
         for domain, name in human_ratings._FILES.items():
             rows = ["1\t1.0\tgood " + domain, *([line] if domain == "tweets" else [])]
-            content = ("\r\n".join(rows) + "\r\n").encode()
-            member = tarfile.TarInfo(f"data/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+            for kind, content in [("GroundTruth", rows), ("anonDataRatings", [raters])]:
+                content = ("\r\n".join(content) + "\r\n").encode()
+                member = tarfile.TarInfo(f"data/{name}_{kind}.txt")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
     monkeypatch.setattr(human_ratings, "fetch", lambda name: tmp_path)
     with pytest.raises(CourseError, match=message):
         load_human_ratings("train")
