@@ -2,7 +2,13 @@
 
 from course_lib.data.conll2003 import load_conll2003
 from course_lib.data.glove import load_glove_6b_50d
-from course_lib.data.human_ratings import load_human_ratings
+from course_lib.data.human_ratings import (
+    THREE_CLASSES,
+    load_human_ratings,
+    load_sentiment_lexicon,
+    nltk_lexicon,
+    ternary_label,
+)
 from course_lib.data.movie_reviews import load_imdb, load_imdb_stanford, load_rotten_tomatoes
 from course_lib.data.multi_lexsum import load_multi_lexsum
 from course_lib.data.nltk_data import load_stop_words, nltk_data_dir
@@ -13,6 +19,7 @@ from course_lib.data.word_similarity import load_analogies, load_word_pairs
 from course_lib.data.xsum import load_xsum_1k
 
 __all__ = [
+    "THREE_CLASSES",
     "LabelledText",
     "RatedText",
     "SummarizedText",
@@ -26,9 +33,12 @@ __all__ = [
     "load_imdb_stanford",
     "load_multi_lexsum",
     "load_rotten_tomatoes",
+    "load_sentiment_lexicon",
     "load_stop_words",
     "load_wikitext2",
     "load_word_pairs",
     "load_xsum_1k",
     "nltk_data_dir",
+    "nltk_lexicon",
+    "ternary_label",
 ]

@@ -33,10 +33,12 @@ class SummarizedText(NamedTuple):
 class RatedText(NamedTuple):
     """A sentence with the mean rating of its readers, from -4 (very negative) to 4 (very positive).
 
-    `domain` is films, products, news or tweets; sentences of one `document` belong into one split.
+    `domain` is films, products, news or tweets; sentences of one `document` belong into one split; `raters`
+    are the single ratings, whole numbers, 15 or more.
     """
 
     text: str
     rating: float
     domain: str
     document: str
+    raters: tuple[int, ...]

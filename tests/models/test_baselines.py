@@ -1,5 +1,8 @@
-"""The linear baselines: NBSVM against numbers worked out by hand, both on real reviews."""
+"""The baselines: lexicon and NBSVM against numbers worked out by hand, the linear ones on real reviews."""
 
+import socket
+
+import nltk.data
 import numpy as np
 import pytest
 from scipy import sparse
@@ -9,7 +12,8 @@ from sklearn.svm import LinearSVC
 
 from course_lib.data import load_imdb
 from course_lib.errors import UsageError
-from course_lib.models.baselines import NBSVM, nbsvm, tfidf_logistic_regression
+from course_lib.models import baselines
+from course_lib.models.baselines import NBSVM, lexicon_scores, nbsvm, tfidf_logistic_regression
 
 # Four documents over the words (fine, dull, film), two positive and two negative.
 FEATURES = sparse.csr_matrix(np.array([[1, 0, 1], [1, 0, 0], [0, 1, 1], [0, 1, 1]], dtype=np.float32))
@@ -128,3 +132,25 @@ def test_a_thousand_reviews_beat_the_majority_by_far(build):
     majority = max(labels.mean(), 1 - labels.mean())
     model = build().fit([record.text for record in training], [record.label for record in training])
     assert model.score([record.text for record in test], labels) > majority + 0.2
+
+
+def test_lexicon_scores_by_hand():
+    """Valence s to s / sqrt(s² + 15); a negation multiplies by -0.74, "very" adds 0.293."""
+
+    def compound(valence):
+        return valence / np.sqrt(valence**2 + 15)
+
+    texts = ["good", "not good", "very good", "a table", ""]
+    expected = [compound(1.9), compound(-0.74 * 1.9), compound(1.9 + 0.293), 0, 0]
+    np.testing.assert_allclose(lexicon_scores(texts), expected, atol=5e-5)
+
+
+def test_lexicon_scores_need_no_network(monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("something asks for the network")
+
+    lexicon_scores(["the data are in the cache now"])
+    baselines._lexicon_analyzer.cache_clear()
+    monkeypatch.setattr(nltk.data, "path", [])
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert lexicon_scores(["good"])[0] > 0
