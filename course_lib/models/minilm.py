@@ -22,6 +22,8 @@ def build_minilm_encoder() -> keras.Model:
     Source: Wang et al. 2020, "MiniLM"; Devlin et al. 2019 for the architecture.
     """
     backbone = keras_hub.models.BertBackbone.from_preset(str(fetch("minilm")))
+    # Only BERT's own sentence vector goes through it, and no head here uses that.
+    backbone.get_layer("pooled_dense").trainable = False
     token_ids = keras.Input((None,), dtype="int32", name="token_ids")
     outputs = backbone(
         {
