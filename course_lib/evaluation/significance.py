@@ -1,9 +1,13 @@
 """Is one system better than another on the same documents, or was it luck?"""
 
+from collections.abc import Sequence
+
 import numpy as np
+from scipy.stats import binomtest
 
 from course_lib.errors import UsageError
 from course_lib.evaluation.bootstrap import Interval, bootstrap_interval
+from course_lib.evaluation.classification import check_labels
 
 _ROWS_AT_ONCE = 500
 
@@ -56,6 +60,34 @@ def sign_flip_test(
     # A sum that differs from the observed one by rounding alone is as extreme as it.
     observed = abs(differences.sum()) - 1e-9 * np.abs(differences).sum()
     return float((1 + np.sum(np.abs(sums) >= observed)) / (1 + num_samples))
+
+
+def mcnemar_test(correct: Sequence, baseline_correct: Sequence) -> float:
+    """How often chance alone splits the texts that one of two systems gets right so unevenly: a p-value.
+
+    Texts that both get right, or both wrong, say nothing about which one is better. If the systems were
+    equally good, each of the others would be a coin toss; the two-sided p-value is that of the binomial
+    distribution, exact for any number of texts. If there are no others, it is 1.
+
+    Args:
+        correct, baseline_correct: one verdict for each text, in the same order, (num_texts,): 1 if that
+            system's prediction is right, otherwise 0.
+
+    Raises:
+        UsageError: a verdict other than 0 or 1, or not one of each system for every text.
+
+    Source: McNemar (1947), "Note on the Sampling Error of the Difference Between Correlated Proportions or
+    Percentages"; Dietterich (1998), "Approximate Statistical Tests for Comparing Supervised Classification
+    Learning Algorithms", section 3.1.
+    """
+    correct, baseline_correct = (check_labels(rows, 2, "verdict") for rows in (correct, baseline_correct))
+    if len(correct) != len(baseline_correct):
+        raise UsageError(
+            f"There are {len(correct)} verdicts on one system but {len(baseline_correct)} on the other."
+        )
+    num_won = int((correct > baseline_correct).sum())
+    num_lost = int((correct < baseline_correct).sum())
+    return float(binomtest(num_won, num_won + num_lost).pvalue) if num_won + num_lost else 1.0
 
 
 def _differences(scores: np.ndarray, baseline_scores: np.ndarray) -> np.ndarray:

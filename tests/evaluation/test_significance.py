@@ -1,13 +1,15 @@
-"""The paired comparisons against SciPy, all sign patterns and known distributions."""
+"""The paired comparisons against SciPy, all sign patterns, published tables and known distributions."""
 
 import itertools
 
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 
 from course_lib.errors import UsageError
-from course_lib.evaluation.significance import paired_bootstrap, sign_flip_test
+from course_lib.evaluation.significance import mcnemar_test, paired_bootstrap, sign_flip_test
 
 RANDOM = np.random.default_rng(5)
 BASELINE = RANDOM.random(150)
@@ -74,3 +76,44 @@ def test_errors(compare):
         compare([], [])
     with pytest.raises(UsageError, match="not finite"):
         compare([1, np.nan], [1, 2])
+
+
+def verdicts(both, only_first, only_second, neither):
+    first = [1] * (both + only_first) + [0] * (only_second + neither)
+    second = [1] * both + [0] * only_first + [1] * only_second + [0] * neither
+    return first, second
+
+
+def test_mcnemar_by_hand():
+    # One against five: 2 · (1 + 6) / 2^6.
+    assert mcnemar_test(*verdicts(3, 5, 1, 2)) == pytest.approx(14 / 64)
+    # Texts on which both agree change nothing.
+    assert mcnemar_test(*verdicts(300, 5, 1, 0)) == pytest.approx(14 / 64)
+    assert mcnemar_test(*verdicts(0, 0, 10, 0)) == pytest.approx(2 / 2**10)
+    assert mcnemar_test(*verdicts(4, 7, 7, 4)) == 1
+    assert mcnemar_test(*verdicts(4, 0, 0, 4)) == 1
+
+
+def test_mcnemar_of_published_tables():
+    # Fay 2010, "Two-sided exact tests and matching confidence intervals for discrete data": 0.06543.
+    assert mcnemar_test(*verdicts(21, 2, 9, 12)) == pytest.approx(0.06543, abs=5e-6)
+    # Agresti 1990, page 350, approval ratings; by the normal approximation 3e-5.
+    assert mcnemar_test(*verdicts(794, 150, 86, 570)) == pytest.approx(3.716e-5, abs=5e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=12))
+def test_mcnemar_counts_all_coin_tosses(rows):
+    first, second = np.array(rows).T
+    wins = (first - second)[first != second]
+    tosses = [sum(signs) for signs in itertools.product((-1, 1), repeat=len(wins))]
+    assert mcnemar_test(first, second) == pytest.approx(np.mean(np.abs(tosses) >= abs(wins.sum())))
+    assert mcnemar_test(first == 1, second == 1) == mcnemar_test(second, first), "booleans, either order"
+
+
+def test_mcnemar_refuses_what_is_no_verdict():
+    with pytest.raises(UsageError, match=r"verdict of row 1 \(counted from 0\) is 0\.5; .* from 0 to 1"):
+        mcnemar_test([1, 0.5], [0, 1])
+    with pytest.raises(UsageError, match=r"verdict of row 0 .* is missing"):
+        mcnemar_test([1, 0], [None, 1])
+    with pytest.raises(UsageError, match="3 verdicts on one system but 2 on the other"):
+        mcnemar_test([1, 0, 1], [0, 1])
