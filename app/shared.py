@@ -19,6 +19,12 @@ import streamlit as st
 from course_lib.errors import CourseError, UsageError
 from course_lib.serving.predictors import GRAPHS, PREDICTORS, read_card
 
+TITLES = {
+    "sentiment": "Sentiment",
+    "entities": "Entities",
+    "summary": "Summarization",
+    "reviews": "Film reviews, for comparison",
+}
 MODELS = Path(os.environ.get("COURSE_MODELS") or Path(__file__).parent / "models")
 MAX_CHARACTERS = 20_000
 MAX_LINK_CHARACTERS = 2_000

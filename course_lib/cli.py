@@ -157,7 +157,7 @@ def write_results(
 
 @app.command("publish")
 def publish_model(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="sentiment, entities or summary.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="sentiment, reviews, entities or summary.")],
     profile: Annotated[str, typer.Option(help="fast or full: whose artifact.")] = "fast",
 ) -> None:
     """Export a notebook's model, measure it, and put it with its card into app/models/TASK."""

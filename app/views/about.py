@@ -1,10 +1,10 @@
 """The models' cards."""
 
 import streamlit as st
-from shared import MODELS, plain, runtime
+from shared import MODELS, TITLES, plain, runtime
 
 from course_lib.errors import CourseError
-from course_lib.serving.predictors import PREDICTORS, read_card
+from course_lib.serving.predictors import read_card
 
 st.title("About")
 st.write(
@@ -13,8 +13,8 @@ st.write(
     "Texts are read on this machine and forgotten."
 )
 st.caption(plain(runtime()))
-for task in PREDICTORS:
-    st.subheader(task.capitalize())
+for task, title in TITLES.items():
+    st.subheader(title)
     try:
         card = read_card(MODELS / task)
     except CourseError as error:
@@ -40,3 +40,8 @@ for task in PREDICTORS:
     st.markdown("\n".join(f"- **{plain(name)}:** {plain(value)}" for name, value in facts.items()))
     with st.expander("Whole card"):
         st.json(card, expanded=False)
+st.subheader("Lexicon, for comparison")
+st.write(
+    "VADER's 7,503 rated words and its rules (Hutto and Gilbert 2014, MIT licence) are run by NLTK; nothing "
+    "in them is trained."
+)

@@ -1,9 +1,10 @@
-"""The same model in 32 and in 8 bits, side by side on one text."""
+"""Models side by side on one text: 32 and 8 bits, and for sentiment also another model and a lexicon."""
 
 import numpy as np
 import streamlit as st
 from shared import ask_for_text, load_card, load_predictor, plain
 
+from course_lib.serving.lexicon import LEXICON, LexiconPredictor
 from course_lib.serving.predictors import GRAPHS
 
 EXAMPLES = {
@@ -11,11 +12,12 @@ EXAMPLES = {
     "News": "IBM opened a laboratory in Zurich, and Gerd Binnig of Germany was among its first researchers.",
 }
 TASKS = {"Sentiment": "sentiment", "Entities": "entities", "Summarization": "summary"}
+NAMES = {task: name for name, task in TASKS.items()} | {"reviews": "Film reviews"}
 _REPETITIONS = 20
 
 
 def describe(task, answer):
-    if task == "sentiment":
+    if task in ("sentiment", "reviews"):
         return f"{answer.label} {max(answer.probabilities.values()):.3f}" if answer.label else "no words"
     if task == "entities":
         found = [f"{entity.text} ({entity.type}, {entity.probability:.3f})" for entity in answer.entities]
@@ -23,30 +25,59 @@ def describe(task, answer):
     return " ".join(sentence.text for sentence in answer.sentences)
 
 
+def read(predictor):
+    """The answer, and the median time in milliseconds."""
+    answers = [predictor.predict(text) for _ in range(_REPETITIONS)]
+    return answers[0], round(float(np.median([answer.latency_ms for answer in answers])), 2)
+
+
+def row(model, weights, answer, milliseconds, num_bytes, metric_name, metric):
+    return {
+        "model": model,
+        "weights": weights,
+        "answer": answer,
+        "median ms": milliseconds,
+        "size, kB": round(num_bytes / 1000),
+        metric_name: f"{metric['value']:.2%}" if metric else "not measured",
+    }
+
+
+def model_row(task, precision):
+    card = load_card(task)
+    answer, milliseconds = read(load_predictor(task, precision))
+    size, metric = card["files"][GRAPHS[precision]]["size"], card["metric"]
+    described, name = describe(task, answer), metric["name"]
+    return row(NAMES[task], precision, described, milliseconds, size, name, metric[precision])
+
+
+def lexicon_row():
+    answer, milliseconds = read(LexiconPredictor())
+    described, size = f"{answer.label} {answer.score:+.3f}", LEXICON.stat().st_size
+    baseline = load_card("sentiment").get("baseline")
+    return row(LexiconPredictor.name, "none", described, milliseconds, size, "accuracy", baseline)
+
+
 st.title("Compare")
 st.write(
-    "One model, its weights stored in 32 or in 8 bits. Fewer bits make it smaller; do they change the answer?"
+    "One model, its weights stored in 32 or in 8 bits. Fewer bits make it smaller; do they change the "
+    "answer? For sentiment another model and a lexicon answer, too."
 )
 task = TASKS[st.segmented_control("Model", list(TASKS), default="Sentiment") or "Sentiment"]
 text = ask_for_text("compare", EXAMPLES)
 if text is not None:
-    card, rows = load_card(task), []
-    for precision, graph in GRAPHS.items():
-        predictor = load_predictor(task, precision)
-        answers = [predictor.predict(text) for _ in range(_REPETITIONS)]
-        metric = card["metric"][precision]
-        rows.append(
-            {
-                "weights": precision,
-                "answer": describe(task, answers[0]),
-                "median ms": round(float(np.median([answer.latency_ms for answer in answers])), 2),
-                "network, kB": round(card["files"][graph]["size"] / 1000),
-                card["metric"]["name"]: f"{metric['value']:.2%}" if metric else "not measured",
-            }
-        )
+    rows = [model_row(task, precision) for precision in GRAPHS]
+    metric = load_card(task)["metric"]
+    notes = [
+        f"Times: median of {_REPETITIONS} readings.",
+        "Sizes: networks without their word vectors.",
+        f"{metric['name'][0].upper()}{metric['name'][1:]}: {metric['split']}.",
+    ]
+    if task == "sentiment":
+        rows += [model_row("reviews", "float32"), lexicon_row()]
+        notes += [
+            "The model for film reviews knows no neutral; its accuracy is that on "
+            f"{load_card('reviews')['metric']['split']}, another test.",
+            "The lexicon's number is no probability but VADER's score from -1 to 1, neutral within ±0.05.",
+        ]
     st.dataframe(rows, hide_index=True)
-    st.caption(
-        plain(
-            f"Times: median of {_REPETITIONS} readings. {card['metric']['name']}: {card['metric']['split']}."
-        )
-    )
+    st.caption(plain(" ".join(notes)))

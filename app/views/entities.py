@@ -28,7 +28,8 @@ if text is not None:
         parts.append(safe(text[end : entity.start]))
         parts.append(
             f'<span style="background:rgba({colour},.18);border:1.5px solid rgb({colour});border-radius:4px;'
-            f'padding:.1rem .3rem">{safe(entity.text)} '
+            "padding:.1rem .3rem;box-decoration-break:clone;-webkit-box-decoration-break:clone"
+            f'">{safe(entity.text)} '
             f"<small><b>{safe(NAMES.get(entity.type, entity.type))}</b> "
             f"{entity.probability:.0%}</small></span>"
         )

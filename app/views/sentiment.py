@@ -4,16 +4,33 @@ import streamlit as st
 from shared import ask_for_text, batch, draw_bars, draw_text, load_predictor, safe, show_facts
 
 EXAMPLES = {
-    "A clear case": "A quiet, beautifully acted film. I left the cinema happy, and I would see it again "
-    "tomorrow.",
-    "Mixed feelings": "The first hour is wonderful: funny, warm, full of ideas.\nThen the plot collapses, "
-    "and by the end I was bored and annoyed.",
+    "Film": "A quiet, beautifully acted film. I left the cinema happy, and I would see it again tomorrow.",
+    "Product": "The battery died after two weeks, and nobody answered my letters. Do not buy this camera.",
+    "News, neutral": "The committee will meet again on Thursday to discuss the budget for next year.",
     "Negation": "It is not a bad film, and nobody in it is dull.",
-    "Irony, where it fails": "Oh great, another sequel. Exactly what the world was waiting for.",
+    "Irony in a tweet, where it fails": "Wonderful, my train is late again. Just what I needed today.",
 }
+# Leads of the best class over the second: below the first the model wavers, from the second on it is clear.
+CLOSE, CLEAR = 0.2, 0.5
+
+
+def in_words(answer):
+    """How far the best class is ahead, in one sentence."""
+    best, second = sorted(answer.probabilities, key=answer.probabilities.get, reverse=True)[:2]
+    lead = round(100 * answer.margin)
+    points = "1 point" if lead == 1 else f"{lead} points"
+    if answer.margin < CLOSE:
+        return f"The model wavers: {best} is only {points} ahead of {second}."
+    if answer.margin < CLEAR:
+        return f"The model leans towards {best}, {points} ahead of {second}."
+    return f"The model is clear: {best} is {points} ahead of {second}."
+
 
 st.title("Sentiment")
-st.write("The model has read film reviews. It gives each opinion a probability, and below you see why.")
+st.write(
+    "The model has read sentences about films and products, tweets and newspaper editorials. **Neutral** "
+    "means that twenty people, asked for a rating from -4 to 4, would on average give one within ±0.5."
+)
 predictor = load_predictor("sentiment")
 text = ask_for_text("sentiment", EXAMPLES)
 if text is not None:
@@ -21,12 +38,14 @@ if text is not None:
     if answer.label is None:
         st.info("There is no word in this text, so all opinions are equally probable.")
     else:
-        best = max(answer.probabilities.values())
-        sure = "It is sure." if best > 0.9 else "It leans that way." if best > 0.65 else "It is undecided."
-        st.subheader(f"{answer.label.capitalize()}, {best:.0%}")
-        st.write(sure)
+        st.subheader(f"{answer.label.capitalize()}, {answer.probabilities[answer.label]:.0%}")
+        st.write(f"{in_words(answer)} That is its own view: it can be clear and wrong.")
     draw_bars(answer.probabilities)
-    facts = [f"{answer.num_tokens:,} tokens", f"{answer.unknown_share:.0%} unknown"]
+    facts = [
+        f"entropy {answer.entropy:.0%} of its maximum",
+        f"{answer.num_tokens:,} tokens",
+        f"{answer.unknown_share:.0%} unknown",
+    ]
     if answer.truncated:
         facts.append("the middle of the text was left out: it is longer than the model reads")
     show_facts("sentiment", "float32", answer.latency_ms, facts)

@@ -1,33 +1,32 @@
 """What this is, which models there are, and which notebook made them."""
 
 import streamlit as st
-from shared import MODELS, plain
+from shared import MODELS, TITLES, plain
 
 from course_lib.errors import CourseError
 from course_lib.serving.predictors import read_card
 
-TASKS = {
+PAGES = {
     "sentiment": (
-        "Sentiment",
         "views/sentiment.py",
-        "Is the writer for or against it? Every word's part in the answer is shown.",
+        "Negative, neutral or positive? Every word's part in the answer is shown.",
     ),
-    "entities": (
-        "Entities",
-        "views/entities.py",
-        "Persons, places, organizations and other names, marked in your text.",
+    "entities": ("views/entities.py", "Persons, places, organizations and other names, marked in your text."),
+    "summary": ("views/summarization.py", "The sentences that speak for the whole text."),
+    "reviews": (
+        "views/compare.py",
+        "Learned from film reviews alone and knows no neutral. The page Compare sets it beside the first.",
     ),
-    "summary": ("Summarization", "views/summarization.py", "The sentences that speak for the whole text."),
 }
 
 st.title("Large NLP models from scratch")
 st.write(
-    "Three small models, trained by the notebooks of this course on a laptop. Each is a bidirectional LSTM "
+    "Four small models, trained by the notebooks of this course on a laptop. Each is a bidirectional LSTM "
     "encoder with a head for its task; each takes a few megabytes at most and answers in milliseconds."
 )
-for task, (title, page, text) in TASKS.items():
+for task, (page, text) in PAGES.items():
     with st.container(border=True):
-        st.page_link(page, label=f"**{title}**")
+        st.page_link(page, label=f"**{TITLES[task]}**")
         st.write(text)
         try:
             card = read_card(MODELS / task)
@@ -43,7 +42,7 @@ for task, (title, page, text) in TASKS.items():
             )
         )
 st.write(
-    "What you type stays in this session: it is neither stored nor logged. The models learned from film "
-    "reviews, news of 1996 and BBC "
-    "articles; on other kinds of text they are wrong more often, and each page has an example of that."
+    "What you type stays in this session: it is neither stored nor logged. The models learned from rated "
+    "sentences, film reviews, news of 1996 and BBC articles; on other kinds of text they are wrong more "
+    "often, and each page has an example of that."
 )

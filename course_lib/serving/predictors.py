@@ -61,6 +61,19 @@ class SentimentAnswer(NamedTuple):
     truncated: bool
     latency_ms: float
 
+    @property
+    def margin(self) -> float:
+        """The probability of the best class minus that of the second best, from 0 to 1."""
+        second, best = sorted(self.probabilities.values())[-2:]
+        return best - second
+
+    @property
+    def entropy(self) -> float:
+        """Shannon's entropy as a share of the greatest: 0 one class alone, 1 all classes equally probable."""
+        values = np.array([value for value in self.probabilities.values() if value > 0])
+        # Rounding must not make a certain answer's entropy negative.
+        return max(0.0, float(-(values @ np.log(values)) / np.log(len(self.probabilities))))
+
 
 class WordSupport(NamedTuple):
     """How much the words `text[start:end]` support the answer: its probability with them minus without."""
@@ -104,18 +117,20 @@ class SentimentPredictor:
         labels: of the classes, in the order of their numbers.
     """
 
+    tasks = ("sentiment", "reviews")
+
     def __init__(self, network: Network, encoder: TextEncoder, labels: Sequence[str]):
         self._network, self._encoder, self.labels = network, encoder, tuple(labels)
 
     @classmethod
     def load(cls, folder: str | Path, precision: str = "float32") -> "SentimentPredictor":
-        """Reads a published model; `precision` is "float32" or "int8".
+        """Reads a published model of one of the `tasks`; `precision` is "float32" or "int8".
 
         Raises:
             UsageError: an unknown precision.
-            CourseError: a file is missing, or is not the one that the card describes.
+            CourseError: a file is missing, is not the one that the card describes, or serves another task.
         """
-        card, network = _load_network(folder, precision, "sentiment")
+        card, network = _load_network(folder, precision, cls.tasks)
         return cls(network, TextEncoder.load(Path(folder) / ENCODER), card["labels"])
 
     def predict(self, text: str) -> SentimentAnswer:
@@ -192,6 +207,8 @@ class EntityPredictor:
         transitions: scores (num_tags + 1, num_tags + 1) of the network's CRF; None for a softmax tagger.
     """
 
+    tasks = ("entities",)
+
     def __init__(self, network: Network, encoder: TaggingEncoder, transitions: np.ndarray | None = None):
         self._network, self._encoder = network, encoder
         self._transitions = tag_transitions(encoder, transitions)
@@ -200,7 +217,7 @@ class EntityPredictor:
     @classmethod
     def load(cls, folder: str | Path, precision: str = "float32") -> "EntityPredictor":
         """Reads a published model; arguments and errors as in `SentimentPredictor.load`."""
-        card, network = _load_network(folder, precision, "entities")
+        card, network = _load_network(folder, precision, cls.tasks)
         folder = Path(folder)
         transitions = None
         if TRANSITIONS in card["files"]:
@@ -261,6 +278,8 @@ class SummaryPredictor:
         encoder: the one that the network was trained with; its vocabulary tells how rare a word is.
     """
 
+    tasks = ("summary",)
+
     def __init__(self, network: Network, encoder: TextEncoder):
         self._encoder = encoder
         self._score = functools.partial(
@@ -272,7 +291,7 @@ class SummaryPredictor:
     @classmethod
     def load(cls, folder: str | Path, precision: str = "float32") -> "SummaryPredictor":
         """Reads a published model; arguments and errors as in `SentimentPredictor.load`."""
-        _, network = _load_network(folder, precision, "summary")
+        _, network = _load_network(folder, precision, cls.tasks)
         return cls(network, TextEncoder.load(Path(folder) / ENCODER))
 
     def predict(self, text: str, num_sentences: int = 3) -> SummaryAnswer:
@@ -300,7 +319,10 @@ class SummaryPredictor:
         return [self.predict(text, num_sentences) for text in texts]
 
 
-PREDICTORS = {"sentiment": SentimentPredictor, "entities": EntityPredictor, "summary": SummaryPredictor}
+# By the task on a model's card.
+PREDICTORS = {
+    task: kind for kind in (SentimentPredictor, EntityPredictor, SummaryPredictor) for task in kind.tasks
+}
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
@@ -323,13 +345,16 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     return card
 
 
-def _load_network(folder, precision, task):
+def _load_network(folder, precision, tasks):
     """The card and the network, after every file has been compared with the card."""
     if precision not in GRAPHS:
         raise unknown_name("precision", precision, GRAPHS)
     folder, card = Path(folder), read_card(folder)
-    if card["task"] != task:
-        raise CourseError(f"{folder} holds a model for the task {card['task']}, not for {task}.")
+    if card["task"] not in tasks:
+        raise CourseError(
+            f"{folder} holds a model for the task {card['task']}, not for {' or '.join(tasks)}: "
+            "load it with the predictor of its task."
+        )
     contents = {}
     for name, facts in card["files"].items():
         try:

@@ -14,12 +14,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-from course_lib.data import load_conll2003, load_imdb, load_xsum_1k
+from course_lib.data import (
+    THREE_CLASSES,
+    LabelledText,
+    load_conll2003,
+    load_human_ratings,
+    load_imdb,
+    load_xsum_1k,
+    ternary_label,
+)
 from course_lib.data.catalog import load_catalog
 from course_lib.errors import CourseError, unknown_name
 from course_lib.evaluation.bootstrap import Interval, bootstrap_interval
 from course_lib.evaluation.entities import entity_counts, f1_of_counts
 from course_lib.evaluation.rouge import rouge_scores
+from course_lib.serving.lexicon import LexiconPredictor
 from course_lib.serving.network import Network, WordVectors
 from course_lib.serving.predictors import (
     CARD,
@@ -61,6 +70,8 @@ class Task(NamedTuple):
         counts: function from a predictor and units to one row of counts for each.
         statistic: from sums of the rows to the metric, between 0 and 1.
         num_checked: so many units, the first ones, are the card's fixed part.
+        baseline: makes a predictor without training that is measured beside the model; None where there is
+            none.
     """
 
     notebook: str
@@ -72,6 +83,7 @@ class Task(NamedTuple):
     counts: Callable[[Any, Sequence], np.ndarray]
     statistic: Callable[[np.ndarray], np.ndarray]
     num_checked: int
+    baseline: Callable[[], Any] | None = None
 
 
 def publish(
@@ -88,7 +100,7 @@ def publish(
     loaded again first; if anything fails, the old model stays.
 
     Args:
-        name: `sentiment`, `entities` or `summary`.
+        name: `sentiment`, `reviews`, `entities` or `summary`.
         profile: `fast` or `full`: whose artifact.
         artifacts: folder of the artifacts; by default COURSE_ARTIFACTS or the repository's `artifacts`.
         models: folder of the published models.
@@ -99,8 +111,8 @@ def publish(
 
     Raises:
         UsageError: an unknown task or profile.
-        CourseError: no artifact; export and Keras differ; 8 bits cost more than half a point of the metric;
-            the models take too much room; or a file cannot be written.
+        CourseError: no artifact, or one of another task; export and Keras differ; 8 bits cost more than half
+            a point of the metric; the models take too much room; or a file cannot be written.
     """
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
@@ -118,15 +130,19 @@ def publish(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from course_lib.serving import export  # needs TensorFlow
 
-    encoder = (TaggingEncoder if name == "entities" else TextEncoder).load(source / ENCODER)
+    is_tagger = PREDICTORS[name] is EntityPredictor
+    encoder = (TaggingEncoder if is_tagger else TextEncoder).load(source / ENCODER)
     model = export.load_model(source / "model.keras")
     examples = task.examples(profile)
     transitions, graph = export.transitions(model), export.to_onnx(model)
     vectors = export.word_vectors(model)
-    if vectors is not None and len(vectors) != len(
-        encoder.words if name == "entities" else encoder.vocabulary
-    ):
+    if vectors is not None and len(vectors) != len(encoder.words if is_tagger else encoder.vocabulary):
         raise CourseError(f"Model and encoder in {source} do not belong together: {way_out}")
+    num_classes = model.output_shape[-1]
+    if PREDICTORS[name] is SentimentPredictor and num_classes != len(task.labels):
+        raise CourseError(
+            f"The model in {source} has {num_classes} classes, the task {name} {len(task.labels)}: {way_out}"
+        )
     original = _network(graph, vectors)
     exact = measure(name, _predictor(name, original, encoder, transitions), examples)
 
@@ -175,6 +191,7 @@ def publish(
                 "split": task.split[profile],
                 **(quoted or {precision: each._asdict() for precision, each in measured.items()}),
             },
+            **_baseline(name, examples),
             # What fewer bits cost, on the texts of the metric or, without a test split, on all articles.
             "change": {
                 "8-bit word vectors": measured["float32"].value - exact.value,
@@ -222,8 +239,18 @@ def _network(graph, vectors):
 
 
 def _predictor(name, network, encoder, transitions):
-    more = {"sentiment": [TASKS[name].labels], "entities": [transitions], "summary": []}
-    return PREDICTORS[name](network, encoder, *more[name])
+    kind = PREDICTORS[name]
+    more = {SentimentPredictor: [TASKS[name].labels], EntityPredictor: [transitions], SummaryPredictor: []}
+    return kind(network, encoder, *more[kind])
+
+
+def _baseline(name, examples):
+    """The card's part on what stands beside the model without training; empty where nothing does."""
+    make = TASKS[name].baseline
+    if make is None:
+        return {}
+    predictor = make()
+    return {"baseline": {"name": predictor.name, **measure(name, predictor, examples)._asdict()}}
 
 
 def _check_loss(what, task, before, after):
@@ -284,9 +311,10 @@ def _quoted_metric(task, profile, results):
 
 def _parity_batches(name, encoder, examples):
     """Two batches of real texts, from the shortest to the longest."""
-    if name == "sentiment":
+    kind = PREDICTORS[name]
+    if kind is SentimentPredictor:
         rows = [{"token_ids": encoder.encode(example.text)} for example in examples]
-    elif name == "entities":
+    elif kind is EntityPredictor:
         rows = [encoder.encode(sentence.tokens) for document in examples for sentence in document]
     else:
         rows = [{"features": network_inputs(_sentences(example.text), encoder)[1]} for example in examples]
@@ -305,11 +333,12 @@ def _padded(rows):
 
 def _latency(predictor, name, examples):
     """Milliseconds of single answers: one sentence, or for summaries a whole article."""
-    if name == "entities":
+    kind = PREDICTORS[name]
+    if kind is EntityPredictor:
         texts = [" ".join(sentence.tokens) for document in examples for sentence in document]
     else:
         texts = [example.text for example in examples]
-    if name == "sentiment":
+    if kind is SentimentPredictor:
         texts = [_sentences(text)[0] for text in texts]
     times = [predictor.predict(text).latency_ms for text in texts[:_NUM_TIMED]]
     p50, p99 = np.quantile(times, [0.5, 0.99])
@@ -329,7 +358,7 @@ def _processor():
     return match[1] if match else platform.processor() or platform.machine()
 
 
-def _sentiment_counts(predictor: SentimentPredictor, examples):
+def _class_counts(predictor: SentimentPredictor | LexiconPredictor, examples):
     answers = predictor.predict_batch([example.text for example in examples])
     labels = [predictor.labels[example.label] for example in examples]
     right = [answer.label == label for answer, label in zip(answers, labels, strict=True)]
@@ -355,6 +384,13 @@ def _mean(sums):
     return sums[..., 0] / sums[..., 1]
 
 
+def _rated_sentences(profile):
+    """Shuffled: the data set has one domain after the other, and the card's fixed part shall have all."""
+    rated = load_human_ratings("test")
+    order = np.random.default_rng(SEED).permutation(len(rated))
+    return [LabelledText(rated[index].text, ternary_label(rated[index].rating)) for index in order]
+
+
 def _reviews(profile):
     return load_imdb("test")
 
@@ -377,13 +413,25 @@ def _articles(profile):
 
 TASKS = {
     "sentiment": Task(
+        notebook="08_sentiment",
+        dataset="human_ratings",
+        labels=THREE_CLASSES,
+        metric="accuracy",
+        split=dict.fromkeys(PROFILES, "the test split, 4,677 sentences of four domains"),
+        examples=_rated_sentences,
+        counts=_class_counts,
+        statistic=_mean,
+        num_checked=500,
+        baseline=LexiconPredictor,
+    ),
+    "reviews": Task(
         notebook="04_training",
         dataset="imdb",
         labels=("negative", "positive"),
         metric="accuracy",
         split=dict.fromkeys(PROFILES, "5,000 held-out reviews"),
         examples=_reviews,
-        counts=_sentiment_counts,
+        counts=_class_counts,
         statistic=_mean,
         num_checked=500,
     ),

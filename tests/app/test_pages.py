@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import shared
 
-from course_lib.serving.predictors import EntityPredictor, SentimentPredictor, SummaryPredictor
+from course_lib.serving.lexicon import LexiconPredictor
+from course_lib.serving.predictors import (
+    EntityPredictor,
+    SentimentAnswer,
+    SentimentPredictor,
+    SummaryPredictor,
+    read_card,
+)
 
 APP = Path(shared.__file__).parent
 TASKS = {"sentiment": "sentiment", "entities": "entities", "summarization": "summary"}
@@ -41,10 +48,48 @@ def test_sentiment_says_what_the_predictor_says(open_page):
     app = read(open_page("sentiment"), TEXT)
     answer = SentimentPredictor.load(APP / "models" / "sentiment").predict(TEXT)
     assert app.subheader[0].value == f"{answer.label.capitalize()}, {answer.probabilities[answer.label]:.0%}"
+    assert list(answer.probabilities) == ["negative", "neutral", "positive"]
     for label, probability in answer.probabilities.items():
         assert label in drawn(app) and f"{probability:.1%}" in drawn(app)
     assert "ms" in app.caption[0].value and "tokens" in app.caption[0].value
     assert "wonderful" in app.dataframe[0].value["words"].to_list()
+
+
+@pytest.mark.parametrize(
+    "negative, neutral, positive, sentence, entropy",
+    [
+        (0.1, 0.42, 0.48, "The model wavers: positive is only 6 points ahead of neutral.", "86%"),
+        (0.2, 0.395, 0.405, "The model wavers: positive is only 1 point ahead of neutral.", "96%"),
+        (0.1, 0.35, 0.55, "The model leans towards positive, 20 points ahead of neutral.", "84%"),
+        (0.125, 0.25, 0.625, "The model leans towards positive, 38 points ahead of neutral.", "82%"),
+        (0.75, 0.25, 0.0, "The model is clear: negative is 50 points ahead of neutral.", "51%"),
+        (0.0, 1.0, 0.0, "The model is clear: neutral is 100 points ahead of negative.", "0%"),
+    ],
+)
+def test_the_models_own_doubt_is_put_into_words(
+    open_page, monkeypatch, negative, neutral, positive, sentence, entropy
+):
+    """The entropy by hand: -(sum of p ln p) / ln 3."""
+
+    class Fake:
+        def predict(self, text):
+            probabilities = {"negative": negative, "neutral": neutral, "positive": positive}
+            label = max(probabilities, key=probabilities.get)
+            return SentimentAnswer(label, probabilities, 7, 0.0, False, 1.0)
+
+        def explain(self, text):
+            return []
+
+    monkeypatch.setattr(shared, "load_predictor", lambda task: Fake())
+    app = read(open_page("sentiment"), TEXT)
+    assert not app.exception
+    (said,) = (each.value for each in app.markdown if " ahead of " in each.value)
+    assert said.startswith(sentence) and f" entropy {entropy} of its maximum" in app.caption[0].value
+
+
+def test_sentiment_says_what_neutral_is(open_page):
+    said = open_page("sentiment").markdown[0].value
+    assert "**Neutral**" in said and "twenty people" in said and "-4 to 4" in said and "±0.5" in said
 
 
 def test_entities_are_those_of_the_predictor_with_their_type_in_words(open_page):
@@ -63,9 +108,49 @@ def test_the_summary_has_as_many_sentences_as_the_slider_says(open_page):
     assert list(app.dataframe[0].value["chosen"]).count("yes") == 1
 
 
-def test_compare_shows_both_precisions(open_page):
+def test_compare_shows_both_precisions_the_other_model_and_the_lexicon(open_page):
     app = read(open_page("compare"), TEXT)
-    assert app.dataframe[0].value["weights"].to_list() == ["float32", "int8"]
+    table = app.dataframe[0].value
+    assert table["weights"].to_list() == ["float32", "int8", "float32", "none"]
+    assert table["model"].to_list() == [
+        "Sentiment",
+        "Sentiment",
+        "Film reviews",
+        "VADER's lexicon and rules",
+    ]
+    for row, (task, precision) in enumerate(
+        [("sentiment", "float32"), ("sentiment", "int8"), ("reviews", "float32")]
+    ):
+        answer = SentimentPredictor.load(APP / "models" / task, precision).predict(TEXT)
+        assert table["answer"][row] == f"{answer.label} {answer.probabilities[answer.label]:.3f}"
+        accuracy = read_card(APP / "models" / task)["metric"][precision]["value"]
+        assert table["accuracy"][row] == f"{accuracy:.2%}"
+    answer = LexiconPredictor().predict(TEXT)
+    assert table["answer"][3] == f"{answer.label} {answer.score:+.3f}"
+    baseline = read_card(APP / "models" / "sentiment")["baseline"]
+    assert table["accuracy"][3] == f"{baseline['value']:.2%}"
+    assert "another test" in app.caption[0].value
+
+
+@pytest.mark.parametrize("model, metric", [("Entities", "entity F1"), ("Summarization", "ROUGE-1")])
+def test_compare_shows_the_other_tasks_in_both_precisions(open_page, model, metric):
+    app = open_page("compare")
+    app.button_group[0].set_value(model).run()
+    table = read(app, TEXT).dataframe[0].value
+    assert not app.exception
+    assert table["weights"].to_list() == ["float32", "int8"] and metric in table
+    assert set(table["model"]) == {model}
+
+
+def test_start_and_about_list_every_model(open_page):
+    about, start = open_page("about"), open_page("start")
+    titles = ["Sentiment", "Entities", "Summarization", "Film reviews, for comparison"]
+    assert [each.value for each in about.subheader] == [*titles, "Lexicon, for comparison"]
+    assert len(about.json) == len(start.caption) == 4
+    for task, line in zip(["sentiment", "entities", "summary", "reviews"], start.caption, strict=True):
+        card = read_card(APP / "models" / task)
+        assert card["task"] == task
+        assert f"{card['metric']['float32']['value']:.1%}" in line.value
 
 
 @pytest.mark.parametrize("page", TASKS)

@@ -16,9 +16,15 @@ app.text_area[0].set_value("A wonderful film.").run()
 app.button[0].click().run()
 assert not app.exception and not app.error, (app.exception, app.error)
 assert app.subheader[0].value.startswith("Positive"), app.subheader
+seconds = time.perf_counter() - began
+app = app.switch_page("views/compare.py").run()
+app.text_area[0].set_value("A wonderful film.").run()
+app.button[0].click().run()
+assert not app.exception and not app.error, (app.exception, app.error)
+assert app.dataframe[0].value["answer"].to_list()[-1].startswith("positive"), app.dataframe
 heavy = {"tensorflow", "keras", "sklearn", "gensim", "scipy"} & set(sys.modules)
 assert not heavy, heavy
-print(time.perf_counter() - began)
+print(seconds)
 """
 
 

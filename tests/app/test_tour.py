@@ -81,6 +81,7 @@ def test_a_link_to_a_page_opens_it_within_the_app(browser, address):
     ("path", "example", "answer"),
     [
         ("sentiment", "Negation", "speak for"),
+        ("sentiment", "News, neutral", "ahead of"),
         ("entities", "Sport", "how probable is each type"),
         ("summarization", "A discovery", "In the text"),
         ("compare", "A review", "median of 20 readings"),

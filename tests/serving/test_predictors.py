@@ -19,6 +19,7 @@ from course_lib.serving.export import transitions
 from course_lib.serving.predictors import (
     PREDICTORS,
     EntityPredictor,
+    SentimentAnswer,
     SentimentPredictor,
     SummaryPredictor,
     read_card,
@@ -40,6 +41,7 @@ HARD_TEXTS = {
     "emoji": "🎬👍🏽 good",
 }
 EMPTY_TEXTS = ["", "   \n\t ", "\x00\x00", "\u200b\u202e"]
+LABELS = {"sentiment": ["negative", "neutral", "positive"], "reviews": ["negative", "positive"]}
 TEXT = "Anna Lee visits Rome. The film was not good, Lee is very dull in the U.S.\n\nAcme was bad."
 
 
@@ -67,16 +69,34 @@ def timeless(answer):
     return answer._replace(latency_ms=0)
 
 
-def test_probabilities_are_those_of_the_keras_model(sentiment, rounded, artifacts):
-    encoder = artifacts.encoders["sentiment"]
+@pytest.mark.parametrize("name, labels", LABELS.items())
+def test_probabilities_are_those_of_the_keras_model(published, rounded, artifacts, name, labels):
+    encoder, predictor = artifacts.encoders[name], SentimentPredictor.load(published / name)
     texts = [*artifacts.texts[:20], TEXT]
     assert len({len(encoder.encode(text)) for text in texts}) > 10
-    for text, answer in zip(texts, sentiment.predict_batch(texts), strict=True):
-        logits = np.asarray(rounded["sentiment"](encoder.encode_batch([text])))
+    answers = predictor.predict_batch(texts)
+    for text, answer in zip(texts, answers, strict=True):
+        logits = np.asarray(rounded[name](encoder.encode_batch([text])))
         expected = np.asarray(keras.ops.softmax(logits))[0]
         np.testing.assert_allclose(list(answer.probabilities.values()), expected, atol=1e-5)
-        assert answer.label == ["negative", "positive"][expected.argmax()]
-        assert list(answer.probabilities) == ["negative", "positive"]
+        assert answer.label == labels[expected.argmax()]
+        assert list(answer.probabilities) == labels
+    assert {answer.label for answer in answers} == set(labels)
+
+
+def test_margin_and_entropy_by_hand():
+    def answer(**probabilities):
+        return SentimentAnswer("a", probabilities, 1, 0, False, 0)
+
+    # -(1/2 ln 1/2 + 2 · 1/4 ln 1/4) = 3/2 ln 2, of at most ln 3.
+    assert answer(a=0.25, b=0.5, c=0.25).margin == 0.25
+    assert answer(a=0.25, b=0.5, c=0.25).entropy == pytest.approx(1.5 * np.log(2) / np.log(3))
+    assert (answer(a=0.0, b=0.0, c=1.0).margin, answer(a=0.0, b=0.0, c=1.0).entropy) == (1, 0)
+    assert answer(a=1 / 3, b=1 / 3, c=1 / 3).margin == 0
+    assert answer(a=1 / 3, b=1 / 3, c=1 / 3).entropy == pytest.approx(1)
+    # One bit's worth is -(0.1 log2 0.1 + 0.9 log2 0.9) = 0.4690.
+    assert answer(a=0.9, b=0.1).margin == pytest.approx(0.8)
+    assert answer(a=0.9, b=0.1).entropy == pytest.approx(0.4690, abs=5e-5)
 
 
 def test_a_batch_gives_what_single_texts_give_in_their_order(sentiment, artifacts):
@@ -112,10 +132,11 @@ def test_counts_of_tokens_by_hand(sentiment):
 
 @pytest.mark.parametrize("text", EMPTY_TEXTS)
 def test_a_text_without_words_gets_a_neutral_answer(predictors, text):
-    answer = predictors["sentiment"].predict(text)
-    assert answer.label is None and answer.probabilities == {"negative": 0.5, "positive": 0.5}
-    assert (answer.num_tokens, answer.unknown_share, answer.truncated) == (0, 0, False)
-    assert predictors["sentiment"].explain(text) == []
+    for name, labels in LABELS.items():
+        answer = predictors[name].predict(text)
+        assert answer.label is None and answer.probabilities == dict.fromkeys(labels, 1 / len(labels))
+        assert (answer.num_tokens, answer.unknown_share, answer.truncated) == (0, 0, False)
+        assert predictors[name].explain(text) == []
     assert timeless(predictors["entities"].predict(text)) == ([], 0, 0, 0)
     assert predictors["entities"].explain(text) == []
     assert timeless(predictors["summary"].predict(text)) == ([], [], 0)
@@ -260,6 +281,7 @@ def test_eight_threads_get_the_answers_of_one(predictors, artifacts):
 
 FILES = [
     ("sentiment", ["model.onnx", "model.int8.onnx", "encoder.json", "words.npz"]),
+    ("reviews", ["model.onnx", "model.int8.onnx", "encoder.json", "words.npz"]),
     ("entities", ["model.onnx", "model.int8.onnx", "encoder.json", "words.npz", "transitions.json"]),
     ("summary", ["model.onnx", "model.int8.onnx", "encoder.json"]),
 ]
@@ -299,8 +321,21 @@ def test_a_missing_model_and_wrong_arguments_are_one_sentence(published, tmp_pat
         SentimentPredictor.load(tmp_path / "sentiment")
     with pytest.raises(UsageError, match=r"Unknown precision 'int4'.*float32, int8"):
         SentimentPredictor.load(published / "sentiment", "int4")
-    with pytest.raises(CourseError, match="holds a model for the task entities, not for sentiment"):
+
+
+def test_a_predictor_takes_the_tasks_that_it_serves_whatever_their_folder(published, tmp_path):
+    folder = shutil.copytree(published / "reviews", tmp_path / "elsewhere")
+    assert SentimentPredictor.load(folder).labels == ("negative", "positive")
+    assert SentimentPredictor.load(published / "sentiment").labels == ("negative", "neutral", "positive")
+    with pytest.raises(CourseError) as caught:
         SentimentPredictor.load(published / "entities")
+    assert str(caught.value) == (
+        f"{published / 'entities'} holds a model for the task entities, not for sentiment or reviews: "
+        "load it with the predictor of its task."
+    )
+    for kind in (EntityPredictor, SummaryPredictor):
+        with pytest.raises(CourseError, match="for the task reviews, not for"):
+            kind.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -341,4 +376,4 @@ for name, kind in PREDICTORS.items():
         print(kind.load({str(published)!r} + "/" + name, precision).predict({TEXT!r}).latency_ms > 0)
 """
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output.split() == ["True"] * 6
+    assert output.split() == ["True"] * 8

@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
+from course_lib.data import load_human_ratings
 from course_lib.data.catalog import load_catalog
 from course_lib.errors import CourseError, UsageError
 from course_lib.serving import export
 from course_lib.serving import publish as publishing
+from course_lib.serving.lexicon import LexiconPredictor
 from course_lib.serving.predictors import PREDICTORS, SummaryPredictor
 from course_lib.serving.publish import measure, publish
 from course_lib.text import Vocabulary
 from course_lib.text.features import TaggingEncoder
 
-TASKS = ("sentiment", "entities", "summary")
+TASKS = ("sentiment", "reviews", "entities", "summary")
 
 
 def contents(folder):
@@ -47,16 +49,24 @@ def test_the_card_describes_the_files(published, name):
     assert not (published / f".{name}.new").exists() and not (published / f".{name}.old").exists()
 
 
-def test_the_metric_is_that_of_the_keras_model(published, artifacts, rounded):
-    card = json.loads((published / "sentiment" / "card.json").read_text(encoding="utf-8"))
-    encoder, examples = artifacts.encoders["sentiment"], artifacts.examples["sentiment"]
-    logits = np.asarray(rounded["sentiment"](encoder.encode_batch([example.text for example in examples])))
+@pytest.mark.parametrize(
+    "name, notebook, labels",
+    [
+        ("sentiment", "08_sentiment", ["negative", "neutral", "positive"]),
+        ("reviews", "04_training", ["negative", "positive"]),
+    ],
+)
+def test_the_metric_is_that_of_the_keras_model(published, artifacts, rounded, name, notebook, labels):
+    card = json.loads((published / name / "card.json").read_text(encoding="utf-8"))
+    encoder, examples = artifacts.encoders[name], artifacts.examples[name]
+    assert {example.label for example in examples} == set(range(len(labels)))
+    logits = np.asarray(rounded[name](encoder.encode_batch([example.text for example in examples])))
     right = logits.argmax(axis=1) == [example.label for example in examples]
     metric = card["metric"]
     assert metric["name"] == "accuracy" and metric["float32"]["value"] == right.mean()
     assert metric["float32"]["low"] <= right.mean() <= metric["float32"]["high"]
     assert card["check"]["num_examples"] == 8 and card["check"]["float32"] == right[:8].mean()
-    assert card["labels"] == ["negative", "positive"]
+    assert (card["labels"], card["notebook"]) == (labels, notebook)
     assert card["change"]["int8"] == metric["int8"]["value"] - metric["float32"]["value"]
 
 
@@ -66,6 +76,35 @@ def test_the_published_files_give_the_metric_of_the_card(published, tiny_tasks, 
     for precision in ("float32", "int8"):
         predictor = PREDICTORS[name].load(published / name, precision)
         assert measure(name, predictor, tiny_tasks.examples[name])._asdict() == card["metric"][precision]
+
+
+def test_the_lexicon_stands_beside_the_three_classes(published, artifacts):
+    cards = {name: json.loads((published / name / "card.json").read_text(encoding="utf-8")) for name in TASKS}
+    assert [name for name, card in cards.items() if "baseline" in card] == ["sentiment"]
+    examples, baseline = artifacts.examples["sentiment"], cards["sentiment"]["baseline"]
+    answers = LexiconPredictor().predict_batch([example.text for example in examples])
+    labels = ("negative", "neutral", "positive")
+    num_right = sum(labels[one.label] == two.label for one, two in zip(examples, answers, strict=True))
+    assert baseline["value"] == num_right / len(examples)
+    assert baseline["low"] <= baseline["value"] <= baseline["high"]
+    assert baseline["name"] == "VADER's lexicon and rules"
+
+
+def test_rated_sentences_are_the_test_split_with_its_classes():
+    """The bands by hand: mean ratings of at most -0.5 are negative, of at least 0.5 positive."""
+    rated = {record.text: record for record in load_human_ratings("test")}
+    task = publishing.TASKS["sentiment"]
+    examples = task.examples("full")
+    assert len(examples) == len(rated) and {example.text for example in examples} == set(rated)
+    assert f"{len(examples):,} sentences" in task.split["full"]
+    for text, label in examples:
+        rating = rated[text].rating
+        assert label == (0 if rating <= -0.5 else 2 if rating >= 0.5 else 1)
+    # Every domain has its share of the card's fixed part.
+    checked = [rated[text].domain for text, _ in examples[: task.num_checked]]
+    for domain in ("films", "products", "news", "tweets"):
+        share = sum(record.domain == domain for record in rated.values()) / len(rated)
+        assert checked.count(domain) / len(checked) == pytest.approx(share, abs=0.06)
 
 
 def test_entity_f1_by_hand(tiny_tasks):
@@ -102,6 +141,17 @@ def test_an_encoder_of_another_model_is_refused(tmp_path, tiny_tasks):
     encoder.save(folder / "encoder.json")
     with pytest.raises(CourseError, match=r"do not belong together: make it with: course run 09"):
         publish("entities", "fast", artifacts=tmp_path, models=tmp_path / "models")
+
+
+def test_a_model_of_other_classes_is_refused(tmp_path, tiny_tasks):
+    shutil.copytree(tiny_tasks.root / "fast" / "reviews", tmp_path / "full" / "sentiment")
+    with pytest.raises(CourseError) as caught:
+        publish("sentiment", "full", artifacts=tmp_path, models=tmp_path / "models")
+    assert str(caught.value) == (
+        f"The model in {tmp_path / 'full' / 'sentiment'} has 2 classes, the task sentiment 3: "
+        "make it with: course run 08 --profile full"
+    )
+    assert not (tmp_path / "models").exists()
 
 
 def test_unknown_names_are_refused():
