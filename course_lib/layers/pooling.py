@@ -25,10 +25,7 @@ class MaskedMeanPooling(keras.layers.Layer):
         self.supports_masking = True
 
     def call(self, inputs, mask=None):
-        if mask is None:
-            return ops.mean(inputs, axis=1)
-        weights = ops.cast(mask, inputs.dtype)[:, :, None]  # (batch, time, 1)
-        return ops.sum(inputs * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
+        return _mean(inputs, mask)
 
     def compute_mask(self, inputs, mask=None):
         return None
@@ -47,8 +44,35 @@ class MaskedMaxPooling(MaskedMeanPooling):
     """
 
     def call(self, inputs, mask=None):
-        if mask is None:
-            return ops.max(inputs, axis=1)
-        # The lowest value of the row never beats a real one; a constant like -1e9 overflows in float16.
-        lowest = ops.min(inputs, axis=1, keepdims=True)  # (batch, 1, features)
-        return ops.max(ops.where(mask[:, :, None], inputs, lowest), axis=1)
+        return _max(inputs, mask)
+
+
+@keras.saving.register_keras_serializable("course_lib")
+class MaskedMaxMeanPooling(MaskedMeanPooling):
+    """Maximum and mean over the time steps that are not padding, side by side: (batch, 2 * features).
+
+    Call arguments as in `MaskedMeanPooling`.
+
+    Source: Howard & Ruder 2018, "Universal Language Model Fine-tuning", section 3.3, without the last state.
+    """
+
+    def call(self, inputs, mask=None):
+        return ops.concatenate([_max(inputs, mask), _mean(inputs, mask)], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], 2 * input_shape[2])
+
+
+def _mean(inputs, mask):
+    if mask is None:
+        return ops.mean(inputs, axis=1)
+    weights = ops.cast(mask, inputs.dtype)[:, :, None]  # (batch, time, 1)
+    return ops.sum(inputs * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
+
+
+def _max(inputs, mask):
+    if mask is None:
+        return ops.max(inputs, axis=1)
+    # The lowest value of the row never beats a real one; a constant like -1e9 overflows in float16.
+    lowest = ops.min(inputs, axis=1, keepdims=True)  # (batch, 1, features)
+    return ops.max(ops.where(mask[:, :, None], inputs, lowest), axis=1)

@@ -3,9 +3,9 @@
 import keras
 
 from course_lib.errors import UsageError, unknown_name
-from course_lib.layers.pooling import MaskedMaxPooling, MaskedMeanPooling
+from course_lib.layers.pooling import MaskedMaxMeanPooling, MaskedMaxPooling, MaskedMeanPooling
 
-POOLINGS = {"max": MaskedMaxPooling, "mean": MaskedMeanPooling}
+POOLINGS = {"max": MaskedMaxPooling, "mean": MaskedMeanPooling, "max_mean": MaskedMaxMeanPooling}
 
 
 def build_classifier(
@@ -16,7 +16,7 @@ def build_classifier(
     Args:
         encoder: model from (batch, time) to (batch, time, features), as `build_encoder` returns it.
         num_classes: number of classes.
-        pooling: `max` or `mean` over the real tokens.
+        pooling: `max` or `mean` over the real tokens, or `max_mean`, both side by side.
         dropout: share of the pooled features that training drops.
 
     Returns:
@@ -51,7 +51,7 @@ def _with_head(encoder, num_outputs, pooling, dropout, *, output, name):
         raise unknown_name("pooling", pooling, POOLINGS)
     token_ids = keras.Input((None,), dtype="int32", name="token_ids")
     states = encoder(token_ids)  # (batch, time, features)
-    pooled = POOLINGS[pooling](name="pooling")(states)  # (batch, features)
+    pooled = POOLINGS[pooling](name="pooling")(states)  # (batch, features), twice as many for max_mean
     if dropout:
         pooled = keras.layers.Dropout(dropout, name="head_dropout")(pooled)
     outputs = keras.layers.Dense(num_outputs, name=output)(pooled)  # (batch, num_outputs)

@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 
 from course_lib.errors import CourseError, unknown_name
 from course_lib.layers.crf import CRF
-from course_lib.layers.pooling import MaskedMaxPooling
+from course_lib.layers.pooling import MaskedMaxMeanPooling, MaskedMaxPooling
 from course_lib.layers.tokens import CharacterCNN
 from course_lib.models.summarizer import PADDING_SCORE
 from course_lib.serving.network import WordVectors
@@ -241,14 +241,15 @@ def _classifier(graph, model):
     for layer in _numbered(encoder, "bilstm"):
         states = graph.bilstm(layer, states, lengths)
     real = graph.add("Unsqueeze", is_real, np.array([2]))
-    if isinstance(model.get_layer("pooling"), MaskedMaxPooling):
-        pooled = graph.highest(states, real, 1)
-    else:
+    pooling, parts = model.get_layer("pooling"), []
+    if isinstance(pooling, (MaskedMaxPooling, MaskedMaxMeanPooling)):
+        parts.append(graph.highest(states, real, 1))
+    if not isinstance(pooling, MaskedMaxPooling):
         # States are zero at padding.
         divisor = graph.add("Cast", lengths, to=onnx.TensorProto.FLOAT)
         divisor = graph.add("Unsqueeze", graph.add("Max", divisor, np.float32(1)), np.array([1]))
-        pooled = graph.add("Div", graph.add("ReduceSum", states, np.array([1]), keepdims=0), divisor)
-    return graph.dense(model.get_layer("logits"), pooled)
+        parts.append(graph.add("Div", graph.add("ReduceSum", states, np.array([1]), keepdims=0), divisor))
+    return graph.dense(model.get_layer("logits"), graph.add("Concat", *parts, axis=-1))
 
 
 def _tagger(graph, model):

@@ -7,23 +7,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from course_lib.layers.pooling import MaskedMaxPooling, MaskedMeanPooling
+from course_lib.layers.pooling import MaskedMaxMeanPooling, MaskedMaxPooling, MaskedMeanPooling
 
-LAYERS = {"mean": MaskedMeanPooling, "max": MaskedMaxPooling}
-both = pytest.mark.parametrize("kind", LAYERS)
+LAYERS = {"mean": MaskedMeanPooling, "max": MaskedMaxPooling, "max_mean": MaskedMaxMeanPooling}
+REDUCE = {"mean": [np.mean], "max": [np.max], "max_mean": [np.max, np.mean]}
+every_kind = pytest.mark.parametrize("kind", LAYERS)
 
 
 def by_loop(kind, states, mask):
     """Row by row over the real steps only."""
-    reduce = {"mean": np.mean, "max": np.max}[kind]
-    return np.array([reduce(row[keep], axis=0) for row, keep in zip(states, mask, strict=True)])
+    real = [row[keep] for row, keep in zip(states, mask, strict=True)]
+    return np.array([np.concatenate([reduce(row, axis=0) for reduce in REDUCE[kind]]) for row in real])
 
 
 def pooled(kind, states, mask=None):
     return ops.convert_to_numpy(LAYERS[kind](dtype="float64")(states, mask=mask))
 
 
-@both
+@every_kind
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), num_steps=st.integers(1, 8), num_features=st.integers(1, 4))
 def test_equals_a_plain_loop(kind, seed, num_steps, num_features):
@@ -35,29 +36,29 @@ def test_equals_a_plain_loop(kind, seed, num_steps, num_features):
     np.testing.assert_allclose(pooled(kind, states, mask), by_loop(kind, states, mask), rtol=1e-12)
 
 
-@both
+@every_kind
 def test_without_a_mask_every_step_counts(kind):
     states = np.random.default_rng(0).normal(size=(2, 5, 3))
     expected = by_loop(kind, states, np.ones((2, 5), bool))
     np.testing.assert_allclose(pooled(kind, states), expected, rtol=1e-12)
 
 
-@both
+@every_kind
 def test_a_row_of_padding_alone_is_finite_and_leaves_the_others_alone(kind):
     states = np.random.default_rng(0).normal(size=(2, 3, 4))
     states[1] = 0.0  # what Bidirectional writes at masked steps
     mask = np.array([[True, True, False], [False, False, False]])
     result = pooled(kind, states, mask)
     np.testing.assert_allclose(result[0], by_loop(kind, states[:1], mask[:1])[0], rtol=1e-12)
-    np.testing.assert_array_equal(result[1], np.zeros(4))
+    np.testing.assert_array_equal(result[1], np.zeros(4 * len(REDUCE[kind])))
 
 
-@both
+@every_kind
 def test_half_precision_does_not_overflow(kind):
     states = np.array([[[-0.5], [0.25], [0.0]]], dtype="float16")
     layer = LAYERS[kind](dtype="float16")
     result = ops.convert_to_numpy(layer(states, mask=np.array([[True, False, False]])))
-    np.testing.assert_array_equal(result, [[-0.5]])
+    np.testing.assert_array_equal(result, [[-0.5] * len(REDUCE[kind])])
     assert np.isfinite(ops.convert_to_numpy(layer(states, mask=np.zeros((1, 3), bool)))).all()
 
 
@@ -71,7 +72,7 @@ def trained_once(kind, states, slopes):
     token_ids, mask, weights = (
         keras.Input((4,), dtype="int32"),
         keras.Input((4,), dtype="bool"),
-        keras.Input((2,)),
+        keras.Input((slopes.shape[1],)),
     )
     result = LAYERS[kind](dtype="float64")(offset(token_ids), mask=mask)
     total = keras.layers.Dot(axes=1, dtype="float64")([result, weights])
@@ -82,10 +83,10 @@ def trained_once(kind, states, slopes):
     return states - ops.convert_to_numpy(offset.embeddings).reshape(states.shape)
 
 
-@both
+@every_kind
 def test_gradients_are_those_of_the_plain_loop_and_finite(kind):
     random = np.random.default_rng(1)
-    states, slopes = random.normal(size=(3, 4, 2)), random.normal(size=(3, 2))
+    states, slopes = random.normal(size=(3, 4, 2)), random.normal(size=(3, 2 * len(REDUCE[kind])))
     states[1, 0] = -2.0  # a single real step, below the zeros behind it
     states[~MASK] = 0.0
     gradients = trained_once(kind, states, slopes)
@@ -93,23 +94,24 @@ def test_gradients_are_those_of_the_plain_loop_and_finite(kind):
     expected = np.zeros_like(states)
     for row in (0, 1):
         real = np.flatnonzero(MASK[row])
-        for feature in range(2):
-            if kind == "mean":
-                expected[row, real, feature] = slopes[row, feature] / len(real)
+        for column, slope in enumerate(slopes[row]):
+            feature = column % 2
+            if REDUCE[kind][column // 2] is np.mean:
+                expected[row, real, feature] += slope / len(real)
             else:
-                expected[row, real[states[row, real, feature].argmax()], feature] = slopes[row, feature]
+                expected[row, real[states[row, real, feature].argmax()], feature] += slope
     np.testing.assert_allclose(gradients[:2], expected[:2], atol=1e-6)
 
 
-@both
+@every_kind
 def test_the_mask_ends_here(kind):
     layer = LAYERS[kind]()
     assert layer.supports_masking
     assert layer.compute_mask(None, np.ones((2, 3), bool)) is None
-    assert layer.compute_output_shape((None, None, 7)) == (None, 7)
+    assert layer.compute_output_shape((None, None, 7)) == (None, 7 * len(REDUCE[kind]))
 
 
-@both
+@every_kind
 def test_is_restored_from_its_configuration(kind):
     layer = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(LAYERS[kind](name="pooling"))

@@ -94,8 +94,9 @@ def test_the_same_model_with_keras_s_global_max_pooling_fails_this():
 def test_logits_are_a_dense_layer_on_the_loop_s_pooled_states(classifiers, two_layers, pooling):
     """The mask reaches the pooling through the encoder, a model inside the model."""
     states = outputs(two_layers, pad(TEXTS, 11))
-    reduce = {"max": np.max, "mean": np.mean}[pooling]
-    pooled = np.array([reduce(row[: len(text)], axis=0) for row, text in zip(states, TEXTS, strict=True)])
+    reduce = {"max": [np.max], "mean": [np.mean], "max_mean": [np.max, np.mean]}[pooling]
+    real = [row[: len(text)] for row, text in zip(states, TEXTS, strict=True)]
+    pooled = np.array([np.concatenate([each(row, axis=0) for each in reduce]) for row in real])
     kernel, bias = classifiers[pooling].get_layer("logits").get_weights()
     logits = outputs(classifiers[pooling], pad(TEXTS, 11))
     np.testing.assert_allclose(logits, pooled @ kernel + bias, atol=1e-6, rtol=0)

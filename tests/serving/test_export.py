@@ -37,7 +37,9 @@ def random_ids(lengths=LENGTHS, size=25):
     return [random.integers(1, size, length) for length in lengths]
 
 
-@pytest.mark.parametrize("pooling, num_layers, num_classes", [("max", 1, 2), ("mean", 2, 3)])
+@pytest.mark.parametrize(
+    "pooling, num_layers, num_classes", [("max", 1, 2), ("mean", 2, 3), ("max_mean", 1, 3)]
+)
 def test_a_classifier_gives_the_same_logits_padded_and_alone(pooling, num_layers, num_classes):
     model = classifier(pooling, num_layers, num_classes)
     network, rows = network_of(model), random_ids()
