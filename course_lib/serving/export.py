@@ -35,7 +35,7 @@ def load_model(path: Path) -> keras.Model:
         CourseError: the file cannot be read, or is no such model.
     """
     try:
-        return keras.saving.load_model(path)
+        return keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         raise CourseError(f"The model {path} cannot be loaded ({reason}): run its notebook again.") from error
