@@ -13,6 +13,8 @@ from plotly.subplots import make_subplots
 from course_lib.errors import UsageError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from course_lib.evaluation.bootstrap import Interval
     from course_lib.evaluation.calibration import ReliabilityBins
 
@@ -225,6 +227,45 @@ def interval_figure(
     figure.update_xaxes(title=axis_title)
     figure.update_yaxes(type="category", autorange="reversed", automargin=True)
     return figure.update_layout(title=title, height=max(280, 130 + 42 * len(values)))
+
+
+def size_quality_latency_figure(table: pd.DataFrame, title: str) -> go.Figure:
+    """Accuracy against bytes on the left and against milliseconds on the right, both logarithmic.
+
+    Args:
+        table: one row for each model, as `course_lib.compression.report.compare` returns it.
+        title: the figure's title; the machine is added to it.
+    """
+    figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.05)
+    for index, (name, row) in enumerate(table.iterrows()):
+        shared = {
+            "y": [row["accuracy"]],
+            "mode": "markers",
+            "name": name,
+            "legendgroup": name,
+            "error_y": {
+                "type": "data",
+                "symmetric": False,
+                "array": [row["high"] - row["accuracy"]],
+                "arrayminus": [row["accuracy"] - row["low"]],
+            },
+            "marker": {
+                "size": 12,
+                "symbol": SYMBOLS[index % len(SYMBOLS)],
+                "color": COLOURS[index % len(COLOURS)],
+            },
+        }
+        figure.add_scatter(x=[row["bytes"] / 1e6], row=1, col=1, **shared)
+        figure.add_scatter(x=[row["p50_ms"]], row=1, col=2, showlegend=False, **shared)
+    figure.update_xaxes(type="log", dtick="D2")
+    figure.update_xaxes(title="megabytes", row=1, col=1)
+    figure.update_xaxes(title="milliseconds for one text (median)", row=1, col=2)
+    figure.update_yaxes(title="accuracy", row=1, col=1)
+    machine = table["machine"].iloc[0]
+    return figure.update_layout(
+        title={"text": title, "subtitle": {"text": f"with 95 % intervals; {machine}"}},
+        legend={"orientation": "h", "y": -0.2},
+    )
 
 
 def _look(index: int) -> dict:

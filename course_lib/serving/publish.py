@@ -4,8 +4,6 @@ import datetime
 import hashlib
 import json
 import os
-import platform
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
+from course_lib.compression.report import processor_name
 from course_lib.data import (
     THREE_CLASSES,
     LabelledText,
@@ -205,7 +204,7 @@ def publish(
             "latency": {
                 "text": "one article" if name == "summary" else "one sentence",
                 **{precision: _latency(each, name, checked) for precision, each in predictors.items()},
-                "device": f"{_processor()}, {os.cpu_count()} cores, one in use",
+                "device": f"{processor_name()}, {os.cpu_count()} cores, one in use",
                 "onnxruntime": onnxruntime.__version__,
             },
             "files": {
@@ -347,15 +346,6 @@ def _latency(predictor, name, examples):
 
 def _sentences(text):
     return [text[start:end] for start, end in sentence_spans(text)]
-
-
-def _processor():
-    """The processor's name; Linux tells it in /proc alone."""
-    try:
-        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    except OSError:
-        match = None
-    return match[1] if match else platform.processor() or platform.machine()
 
 
 def _class_counts(predictor: SentimentPredictor | LexiconPredictor, examples):
