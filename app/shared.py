@@ -18,6 +18,7 @@ import streamlit as st
 
 from course_lib.errors import CourseError, UsageError
 from course_lib.serving.predictors import GRAPHS, PREDICTORS, read_card
+from course_lib.text.spreadsheet import csv_bytes, neutral
 
 TITLES = {
     "sentiment": "Sentiment",
@@ -35,8 +36,6 @@ _ROWS_SHOWN = 500
 
 # Characters that change the direction of what follows them, or that nobody sees.
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f]")
-# A spreadsheet would take a cell that begins so for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @st.cache_resource(show_spinner=False)
@@ -174,7 +173,7 @@ def batch(page: str, answer: Callable[[list[str]], list[dict[str, Any]]]) -> Non
         shown = [
             {"text": _INVISIBLE.sub("", text)[:200], **row} for text, row in zip(texts, rows, strict=True)
         ]
-        st.dataframe([{name: _neutral(value) for name, value in row.items()} for row in shown[:_ROWS_SHOWN]])
+        st.dataframe([{name: neutral(value) for name, value in row.items()} for row in shown[:_ROWS_SHOWN]])
         if len(rows) > _ROWS_SHOWN:
             st.caption(f"The table shows the first {_ROWS_SHOWN} texts; the file holds all {len(rows):,}.")
         st.download_button(
@@ -225,16 +224,7 @@ def _read_csv(text):
 
 def write_rows(texts: Sequence[str], rows: Sequence[dict[str, Any]]) -> bytes:
     """A CSV file of texts and answers in which no cell is a formula to a spreadsheet."""
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, ["text", *rows[0]])
-    writer.writeheader()
-    for text, row in zip(texts, rows, strict=True):
-        writer.writerow({name: _neutral(value) for name, value in {"text": text, **row}.items()})
-    return stream.getvalue().encode("utf-8-sig")
-
-
-def _neutral(value):
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return csv_bytes([{"text": text, **row} for text, row in zip(texts, rows, strict=True)])
 
 
 def runtime() -> str:

@@ -30,6 +30,10 @@ app = typer.Typer(
 )
 data = typer.Typer(help="The data sets: list, fetch, verify.", no_args_is_help=True)
 app.add_typer(data, name="data")
+exercises = typer.Typer(
+    help="Exercises: student copies, and the proof that they grade.", no_args_is_help=True
+)
+app.add_typer(exercises, name="exercises")
 
 
 @app.callback()
@@ -173,6 +177,73 @@ def publish_model(
         print(f"{task} {precision}: {metric['name']} {value}, {latency:.2f} ms for {card['latency']['text']}")
     size = sum(file["size"] for file in card["files"].values())
     print(f"app/models/{task}: {size / 1e6:.1f} MB")
+
+
+@exercises.command("release")
+def release_exercises(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[exNN]...", help="None means all.")] = None,
+) -> None:
+    """Write the student copies from the solutions."""
+    from course_lib.grading.checks import exercise_names
+    from course_lib.grading.exercise import release
+
+    for name in names or exercise_names():
+        print(f"written: {release(name)}")
+
+
+@exercises.command("check")
+def check_exercises(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[exNN]...", help="None means all.")] = None,
+    mine: Annotated[
+        Path | None, typer.Option(help="Your own notebook: runs the checks that stand in it, no others.")
+    ] = None,
+    sandbox: Annotated[str | None, typer.Option(help="namespaces or limits.")] = None,
+) -> None:
+    """Prove that stub, solution and wrong answers get the points they should; or check your own notebook."""
+    from course_lib.grading.prove import check_mine, prove
+
+    if mine is not None:
+        passed = check_mine(mine, names[0] if names else None, sandbox)
+    else:
+        passed = prove(names or [], sandbox)
+    if not passed:
+        raise typer.Exit(1)
+
+
+@app.command("grade")
+def grade_submissions(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Notebooks, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for grades, gradebook and feedback.")],
+    exercise: Annotated[str | None, typer.Option(help="Of all files, whatever they are called.")] = None,
+    jobs: Annotated[int, typer.Option(help="So many at once.")] = 2,
+    sandbox: Annotated[str | None, typer.Option(help="namespaces or limits.")] = None,
+    variants: Annotated[
+        str | None,
+        typer.Option(help="A secret: every student gets inputs of their own.", envvar="COURSE_VARIANTS"),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Grade again and compare with what is in --out.")
+    ] = False,
+) -> None:
+    """Grade submissions: one JSON a student, grades.csv, feedback and an analysis of the questions."""
+    from course_lib.grading import classes
+    from course_lib.grading.grade import settings
+    from course_lib.grading.reports import write_reports
+
+    submissions, how = classes.find_submissions(paths, exercise), settings(sandbox, variants)
+    if verify:
+        differing = classes.verify(submissions, out, how, jobs=jobs)
+        print("\n".join(differing) or f"All {len(submissions)} grades came out the same.")
+        if differing:
+            raise typer.Exit(1)
+        return
+    from tqdm import tqdm
+
+    graded = classes.grade_class(submissions, out, how, jobs=jobs)
+    for grade in tqdm(graded, total=len(submissions), desc="grading", disable=None):
+        tqdm.write(f"{grade['student']}, {grade['exercise']}: {grade['points']} of {grade['max_points']}")
+    write_reports(classes.read_grades(out), out)
+    print(f"{out / 'grades.csv'}: {len(submissions)} graded in the sandbox {how.backend}.")
 
 
 def main() -> None:

@@ -5,7 +5,9 @@ import os
 import subprocess
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -15,42 +17,76 @@ _MARK = "COURSE_RUN_MARK"
 
 @dataclass(frozen=True)
 class Watched:
-    """What became of the command: `exit_code` is None if it was stopped at the deadline."""
+    """What became of the command: `exit_code` is None if it was stopped, and `limit` then says why.
+
+    `limit` is "time", "memory" or "processes", or None if the command came to its own end.
+    """
 
     exit_code: int | None
     wall_seconds: float
     peak_memory_mb: float
+    limit: str | None = None
 
 
-def watch(command: list[str], *, deadline_seconds: float, env: dict[str, str]) -> Watched:
-    """Run a command to its end or its deadline; afterwards no process that it started is alive.
+def watch(
+    command: list[str],
+    *,
+    deadline_seconds: float,
+    env: dict[str, str],
+    max_memory_mb: float = float("inf"),
+    max_processes: float = float("inf"),
+    after_start: Callable[[], object] = lambda: None,
+    **streams: Any,
+) -> Watched:
+    """Run a command to its end or to a limit; afterwards no process that it started is alive.
 
     Peak memory is the largest sum of the tree's resident sets, sampled twice a second, in MB (10**6 bytes).
+
+    Args:
+        command: program and arguments.
+        deadline_seconds, max_memory_mb, max_processes: limits, the last two of the whole tree.
+        env: its environment.
+        after_start: called once the process runs.
+        streams: `stdin`, `stdout`, `stderr` and `pass_fds`, as `subprocess.Popen` takes them.
     """
     # A kernel runs in a session of its own and may lose its parent, but every descendant inherits the mark.
     mark = uuid.uuid4().hex
     began = time.perf_counter()
-    peak = 0
-    process = subprocess.Popen(command, env={**env, _MARK: mark}, stdin=subprocess.DEVNULL)
+    peak, limit = 0, None
+    process = subprocess.Popen(command, env={**env, _MARK: mark}, **{"stdin": subprocess.DEVNULL, **streams})
     try:
-        while process.poll() is None and time.perf_counter() - began < deadline_seconds:
-            peak = max(peak, _tree_memory(process.pid))
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(SAMPLE_SECONDS)
-        return Watched(process.poll(), time.perf_counter() - began, peak / 1e6)
+        after_start()
+        while process.poll() is None and limit is None:
+            memory, num_processes = _tree_usage(process.pid)
+            peak = max(peak, memory)
+            if time.perf_counter() - began >= deadline_seconds:
+                limit = "time"
+            elif memory > max_memory_mb * 1e6:
+                limit = "memory"
+            elif num_processes > max_processes:
+                limit = "processes"
+            else:
+                remaining = began + deadline_seconds - time.perf_counter()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0, min(SAMPLE_SECONDS, remaining)))
+        return Watched(process.poll(), time.perf_counter() - began, peak / 1e6, limit)
     finally:
+        with contextlib.suppress(OSError):
+            process.kill()
         _kill_marked(mark)
         process.wait()
 
 
-def _tree_memory(pid: int) -> int:
-    total = 0
+def _tree_usage(pid: int) -> tuple[int, int]:
+    """Bytes in use and number of processes."""
+    memory, number = 0, 0
     with contextlib.suppress(psutil.Error):
         root = psutil.Process(pid)
         for process in [root, *root.children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
-                total += process.memory_info().rss
-    return total
+                memory += process.memory_info().rss
+                number += 1
+    return memory, number
 
 
 def _kill_marked(mark: str) -> None:

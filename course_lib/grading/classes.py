@@ -1,0 +1,148 @@
+"""A whole class: find the submissions, grade several at once, go on after an interruption, compare again."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from course_lib.errors import CourseError, UsageError
+from course_lib.grading.checks import exercise_names
+from course_lib.grading.exercise import master_path
+from course_lib.grading.grade import Settings, grade_file, is_current
+from course_lib.runner.files import write_atomically
+
+
+class Submission(NamedTuple):
+    """A file that was handed in; `student` is what it or its folder is called."""
+
+    path: Path
+    exercise: str
+    student: str
+
+
+def find_submissions(paths: Iterable[Path], exercise: str | None = None) -> list[Submission]:
+    """The notebooks in files and folders, each with its exercise and its student.
+
+    The exercise is the last ex03 or the like in the path. The student is the file's name without it or, if
+    the file is called as the exercise is, the nearest folder that is not.
+
+    Args:
+        paths: notebooks, or folders that are searched for them.
+        exercise: of all of them, whatever they are called.
+
+    Raises:
+        UsageError: a path that does not exist, a file that names no exercise, two files of one student for
+            one exercise, or no notebook at all.
+    """
+    files = []
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path} does not exist: name notebooks, or folders that hold them.")
+        inside = sorted(path.rglob("*.ipynb")) if path.is_dir() else [path]
+        files += [file for file in inside if ".ipynb_checkpoints" not in file.parts]
+    submissions = [_submission(file, exercise) for file in dict.fromkeys(files)]
+    if not submissions:
+        raise UsageError("There is no notebook to grade: name .ipynb files, or folders that hold them.")
+    seen: dict[tuple[str, str], Path] = {}
+    for submission in submissions:
+        other = seen.setdefault((submission.exercise, submission.student), submission.path)
+        if other != submission.path:
+            raise UsageError(
+                f"{other} and {submission.path} are both {submission.exercise} of {submission.student}: "
+                "keep one."
+            )
+    return submissions
+
+
+def grade_class(
+    submissions: Iterable[Submission], out: Path, how: Settings, *, jobs: int = 2
+) -> Iterator[dict[str, Any]]:
+    """Grades, in the order in which they get ready; each is on disk before it is yielded.
+
+    A grade that is there already is taken over if nothing that it depends on has changed.
+
+    Args:
+        submissions: from `find_submissions`.
+        out: folder; the grades go into its folder `grades`, one file of JSON each.
+        how: from `course_lib.grading.grade.settings`.
+        jobs: so many at once.
+    """
+    if jobs < 1:
+        raise UsageError(f"The number of jobs is {jobs}; it must be at least 1.")
+    folder = out / "grades"
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            yield from pool.map(lambda submission: _graded(submission, folder, how), submissions)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def verify(submissions: Iterable[Submission], out: Path, how: Settings, *, jobs: int = 2) -> list[str]:
+    """Grades everything anew and returns one sentence for each grade on disk that comes out differently."""
+
+    def differs(submission):
+        path = grade_path(out / "grades", submission)
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return f"{submission.student}, {submission.exercise}: there is no grade to compare with."
+        after = grade_file(submission.path, submission.exercise, submission.student, how)
+        if before == after:
+            return None
+        changed = f"{before.get('points')} points before, {after['points']} now"
+        return f"{submission.student}, {submission.exercise}: {changed}."
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return [sentence for sentence in pool.map(differs, submissions) if sentence]
+
+
+def grade_path(folder: Path, submission: Submission) -> Path:
+    """Where the grade of a submission stands; the names of students may hold anything."""
+    name = f"{submission.exercise}-{submission.student}"
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:10]
+    return folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '_', name)[:60]}-{digest}.json"
+
+
+def read_grades(out: Path) -> list[dict[str, Any]]:
+    """All grades in a folder, by exercise and student.
+
+    Raises:
+        CourseError: there is none.
+    """
+    grades = [json.loads(path.read_text(encoding="utf-8")) for path in (out / "grades").glob("*.json")]
+    if not grades:
+        raise CourseError(f"There are no grades in {out}: run `course grade PATH --out {out}` first.")
+    return sorted(grades, key=lambda grade: (grade["exercise"], grade["student"]))
+
+
+def _graded(submission: Submission, folder: Path, how: Settings) -> dict[str, Any]:
+    path = grade_path(folder, submission)
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if is_current(before, submission.path, how):
+            return before
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # there is none yet, or it is damaged
+    result = grade_file(submission.path, submission.exercise, submission.student, how)
+    write_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return result
+
+
+def _submission(path: Path, exercise: str | None) -> Submission:
+    known = exercise_names()
+    if exercise is None:
+        named = [part for part in re.findall(r"ex\d\d", str(path)) if part in known]
+        if not named:
+            raise UsageError(
+                f"{path} does not say which exercise it is ({', '.join(known)}): name it with --exercise."
+            )
+        exercise = named[-1]
+    own = {exercise, master_path(exercise).stem}
+    rest = re.sub(rf"[ _-]*{master_path(exercise).stem}[ _-]*|[ _-]*{exercise}[ _-]*", "", path.stem)
+    folders = [part for part in path.absolute().parts[:-1] if part not in own]
+    return Submission(path, exercise, rest or folders[-1])

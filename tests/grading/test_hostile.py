@@ -1,0 +1,177 @@
+"""Nothing that a student writes raises a score, stops the batch, or leaves a process behind."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+
+import hostile
+import nbformat
+import psutil
+import pytest
+
+from course_lib.grading import classes, grade
+from course_lib.grading.checks import load_exercise
+from course_lib.grading.grade import grade_file
+from course_lib.grading.reports import feedback, write_reports
+from course_lib.session import REPOSITORY
+
+pytestmark = pytest.mark.skipif(
+    subprocess.run(
+        [sys.executable, "-c", "from course_lib.grading.sandbox import _namespaces_work as w; exit(not w())"],
+        check=False,
+    ).returncode
+    != 0,
+    reason="this machine lets nobody make namespaces: the sandbox cannot be tested here",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_limits():
+    """The same limits, only lower: what is over them is over the real ones."""
+    spec = dataclasses.replace(load_exercise("ex03"), cell_seconds=6, total_seconds=40, memory_mb=600)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grade, "load_exercise", lambda name: spec)
+        yield
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory, how):
+    """All of `hostile.CASES`, graded as one class by two jobs."""
+    folder = tmp_path_factory.mktemp("class")
+    copy = grade.exercises.student_copy("ex03")
+    for name, (source, *_) in hostile.CASES.items():
+        sources = {**grade.exercises.solution_sources("ex03"), "q2": source}
+        nbformat.write(grade.exercises.rebuild(copy, sources), folder / f"{name}_ex03.ipynb")
+    out = tmp_path_factory.mktemp("out")
+    submissions = classes.find_submissions([folder])
+    before = {process.pid for process in psutil.process_iter()}
+    grades = {each["student"]: each for each in classes.grade_class(submissions, out, how, jobs=2)}
+    write_reports(classes.read_grades(out), out)
+    left = [process.info for process in psutil.process_iter(["pid", "cmdline"]) if process.pid not in before]
+    return grades, out, [info for info in left if "98765" in (info["cmdline"] or [])]
+
+
+@pytest.mark.parametrize("name", hostile.CASES)
+def test_it_gets_what_it_deserves(graded, name):
+    _, status, points = hostile.CASES[name]
+    result = graded[0][name]
+    assert (result["questions"][1]["status"], result["points"]) == (status, points), result["questions"]
+    assert all(question["status"] != "our fault" for question in result["questions"])
+
+
+def test_no_process_is_left(graded):
+    assert graded[2] == []
+
+
+def test_reports_are_escaped_and_hold_no_formula(graded):
+    _, out, _ = graded
+    pages = [path.read_text(encoding="utf-8") for path in (out / "feedback").glob("*.html")]
+    assert len(pages) == len(hostile.CASES)
+    assert not any("<script>" in page for page in pages)
+    rows = (out / "grades.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert len(rows) == len(hostile.CASES) + 1
+
+
+def test_a_hidden_input_does_not_reach_the_student(submit, how):
+    source = hostile.HEAD + "    raise ValueError(f'{x} {hidden} {cell}')"
+    text = json.dumps(grade_file(submit(q2=source), "ex03", "spy", how))
+    assert "It raised ValueError." in text and "[" not in text.split("It raised")[1][:20]
+
+
+def test_20000_displays(submit, how):
+    source = "from IPython.display import display\nfor i in range(20_000): display(i)\n" + hostile.SOLUTION
+    result = grade_file(submit(q2=source), "ex03", "anna", how)
+    # They may take longer than a cell is given here, but they harm no other question.
+    assert (result["questions"][1]["status"], result["points"]) in [("right", 16), ("timed out", 13)]
+
+
+def test_fork_bomb(submit, how):
+    result = grade_file(submit(q2=hostile.FORK_BOMB), "ex03", "bomb", how)
+    assert result["points"] == 13 and result["questions"][1]["status"] in ("crashed", "out of memory")
+
+
+def test_many_cells_just_under_the_limit(submit, how):
+    slow = "import time\ntime.sleep(5)\n"
+    began = time.monotonic()
+    answers = {grade_id: slow + text for grade_id, text in grade.exercises.solution_sources("ex03").items()}
+    result = grade_file(submit(**answers), "ex03", "slow", how)
+    assert time.monotonic() - began < 100
+    assert result["points"] == 16  # six times five seconds are allowed
+
+
+def test_a_correct_answer_after_a_failed_cell_counts(submit, how):
+    result = grade_file(submit(q1="1 / 0"), "ex03", "anna", how)
+    assert result["points"] == 14
+    assert result["questions"][0]["message"] == "The answer cell raised ZeroDivisionError."
+
+
+def test_blank_and_unreadable_submissions(submit, how, tmp_path):
+    blank = grade_file(submit(**dict.fromkeys(["q1", "q2", "q3", "q4", "q5", "q6"])), "ex03", "anna", how)
+    assert {question["status"] for question in blank["questions"]} == {"not attempted"}
+    path = tmp_path / "broken_ex03.ipynb"
+    path.write_text("{")
+    assert grade_file(path, "ex03", "ben", how)["points"] == 0
+
+
+@pytest.mark.parametrize("name", ["{x}", "with spaces", "小明", "=CMD()", "a'b\"c", "<script>"])
+def test_odd_names(tmp_path, submit, how, name):
+    path = submit()
+    folder = tmp_path / name
+    folder.mkdir()
+    path = path.rename(folder / "ex03.ipynb")
+    (submission,) = classes.find_submissions([folder])
+    assert submission.student == name
+    out = tmp_path / "out"
+    (result,) = classes.grade_class([submission], out, how)
+    write_reports([result], out)
+    assert result["points"] == 16
+    (page,) = (out / "feedback").iterdir()
+    assert "<script>" not in page.read_text(encoding="utf-8")
+    assert "\n=CMD" not in (out / "grades.csv").read_text(encoding="utf-8-sig")
+
+
+def test_variants_differ_between_students_and_not_between_runs(submit):
+    how = grade.settings(variants="a secret of sixteen")
+    first, second = (grade_file(submit(), "ex03", student, how) for student in ("anna", "ben"))
+    assert first["points"] == second["points"] == 16
+    assert first["provenance"]["seed"] != second["provenance"]["seed"]
+    assert grade_file(submit(), "ex03", "anna", how) == first
+
+
+def test_resume_and_verify(submit, how, tmp_path, monkeypatch):
+    path, out = submit(), tmp_path / "out"
+    submissions = classes.find_submissions([path])
+    (first,) = classes.grade_class(submissions, out, how)
+    real = classes.grade_file
+    monkeypatch.setattr(classes, "grade_file", lambda *_: pytest.fail("graded again"))
+    assert list(classes.grade_class(submissions, out, how)) == [first]
+    monkeypatch.setattr(classes, "grade_file", real)
+    assert classes.verify(submissions, out, how) == []
+    (stored,) = (out / "grades").iterdir()
+    stored.write_text(stored.read_text().replace('"points": 16,', '"points": 17,', 1))
+    assert "17 points before, 16 now" in classes.verify(submissions, out, how)[0]
+    submit(q1=None)
+    (after,) = classes.grade_class(submissions, out, how)
+    assert after["points"] == 14
+
+
+def test_feedback_says_what_and_where(submit, how):
+    page = feedback(
+        grade_file(
+            submit(q5=hostile.HEAD.replace("lstm_step", "masked_mean") + "    return 1"), "ex03", "anna", how
+        )
+    )
+    assert "13 of 16 points" in page and "03_building_the_bilstm#masks" in page
+
+
+def test_the_sandbox_shows_neither_checks_nor_other_files(submit, how):
+    source = (
+        "import os\n"
+        f"assert not os.path.exists({str(REPOSITORY / 'tests')!r})\n"
+        f"assert not os.listdir({str(REPOSITORY / 'course_lib' / 'grading')!r})\n"
+        "assert sorted(os.listdir('/scratch')) and not os.path.exists('/home')\n"
+        "try:\n    open('/usr/x', 'w')\nexcept OSError: pass\nelse: raise SystemError\n" + hostile.SOLUTION
+    )
+    assert grade_file(submit(q2=source), "ex03", "anna", how)["points"] == 16
