@@ -216,6 +216,9 @@ def grade_submissions(
     out: Annotated[Path, typer.Option(help="Folder for grades, gradebook and feedback.")],
     exercise: Annotated[str | None, typer.Option(help="Of all files, whatever they are called.")] = None,
     jobs: Annotated[int, typer.Option(help="So many at once.")] = 2,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A Dask cluster that grades instead, e.g. tcp://host:8786.")
+    ] = None,
     sandbox: Annotated[str | None, typer.Option(help="namespaces or limits.")] = None,
     variants: Annotated[
         str | None,
@@ -239,7 +242,7 @@ def grade_submissions(
         return
     from tqdm import tqdm
 
-    graded = classes.grade_class(submissions, out, how, jobs=jobs)
+    graded = classes.grade_class(submissions, out, how, jobs=jobs, scheduler=scheduler)
     for grade in tqdm(graded, total=len(submissions), desc="grading", disable=None):
         tqdm.write(f"{grade['student']}, {grade['exercise']}: {grade['points']} of {grade['max_points']}")
     write_reports(classes.read_grades(out), out)

@@ -1,17 +1,18 @@
 """A whole class: find the submissions, grade several at once, go on after an interruption, compare again."""
 
+import contextlib
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from course_lib.errors import CourseError, UsageError
 from course_lib.grading.checks import exercise_names
-from course_lib.grading.exercise import master_path
-from course_lib.grading.grade import Settings, grade_file, is_current
+from course_lib.grading.exercise import master_path, read_submission
+from course_lib.grading.grade import Settings, grade_content, is_current
 from course_lib.runner.files import write_atomically
 
 
@@ -58,7 +59,12 @@ def find_submissions(paths: Iterable[Path], exercise: str | None = None) -> list
 
 
 def grade_class(
-    submissions: Iterable[Submission], out: Path, how: Settings, *, jobs: int = 2
+    submissions: Iterable[Submission],
+    out: Path,
+    how: Settings,
+    *,
+    jobs: int = 2,
+    scheduler: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Grades, in the order in which they get ready; each is on disk before it is yielded.
 
@@ -68,18 +74,57 @@ def grade_class(
         submissions: from `find_submissions`.
         out: folder; the grades go into its folder `grades`, one file of JSON each.
         how: from `course_lib.grading.grade.settings`.
-        jobs: so many at once.
+        jobs: so many at once on this machine.
+        scheduler: address of a Dask cluster, such as tcp://host:8786, whose workers grade instead.
+
+    Raises:
+        UsageError: fewer than one job.
+        CourseError: the cluster does not answer.
     """
-    if jobs < 1:
-        raise UsageError(f"The number of jobs is {jobs}; it must be at least 1.")
     folder = out / "grades"
     folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(jobs) as pool:
+    with _pool(jobs, scheduler) as pool:
+        waiting = {}
+        for submission in submissions:
+            path = grade_path(folder, submission)
+            before = _grade_on_disk(path, submission, how)
+            if before is not None:
+                yield before
+                continue
+            # The content travels, since the workers of a cluster need not see this machine's files.
+            content = read_submission(submission.path)
+            future = pool.submit(grade_content, content, submission.exercise, submission.student, how)
+            waiting[future] = path
         try:
-            yield from pool.map(lambda submission: _graded(submission, folder, how), submissions)
+            for future in as_completed(waiting):
+                grade = future.result()
+                write_atomically(waiting[future], json.dumps(grade, indent=1, ensure_ascii=False) + "\n")
+                yield grade
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            for future in waiting:
+                future.cancel()
             raise
+
+
+@contextlib.contextmanager
+def _pool(jobs, scheduler):
+    if jobs < 1:
+        raise UsageError(f"The number of jobs is {jobs}; it must be at least 1.")
+    if scheduler is None:
+        with ThreadPoolExecutor(jobs) as pool:
+            yield pool
+        return
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=20, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise CourseError(
+            f"No Dask scheduler answers at {scheduler} ({type(error).__name__}): start one with "
+            "`dask scheduler`."
+        ) from error
+    with client, client.get_executor(pure=False) as pool:
+        yield pool
 
 
 def verify(submissions: Iterable[Submission], out: Path, how: Settings, *, jobs: int = 2) -> list[str]:
@@ -91,7 +136,8 @@ def verify(submissions: Iterable[Submission], out: Path, how: Settings, *, jobs:
             before = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return f"{submission.student}, {submission.exercise}: there is no grade to compare with."
-        after = grade_file(submission.path, submission.exercise, submission.student, how)
+        content = read_submission(submission.path)
+        after = grade_content(content, submission.exercise, submission.student, how)
         if before == after:
             return None
         changed = f"{before.get('points')} points before, {after['points']} now"
@@ -120,17 +166,13 @@ def read_grades(out: Path) -> list[dict[str, Any]]:
     return sorted(grades, key=lambda grade: (grade["exercise"], grade["student"]))
 
 
-def _graded(submission: Submission, folder: Path, how: Settings) -> dict[str, Any]:
-    path = grade_path(folder, submission)
+def _grade_on_disk(path: Path, submission: Submission, how: Settings) -> dict[str, Any] | None:
+    """The grade of an earlier run, if grading again could only give the same one."""
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        if is_current(before, submission.path, how):
-            return before
+        return before if is_current(before, read_submission(submission.path), how) else None
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # there is none yet, or it is damaged
-    result = grade_file(submission.path, submission.exercise, submission.student, how)
-    write_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    return result
+        return None  # there is none yet, or it is damaged
 
 
 def _submission(path: Path, exercise: str | None) -> Submission:

@@ -4,7 +4,6 @@ Cells carry nbgrader's metadata (schema 3), so that teachers who use nbgrader ca
 `solution`, check cells `grade` and `points`, all cells a `grade_id`.
 """
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -133,23 +132,23 @@ def solution_sources(name: str) -> dict[str, str]:
     return {_grade_id(cell): cell.source for cell in cells if cell.metadata.nbgrader.solution}
 
 
-def read_answers(path: Path, copy: NotebookNode) -> Answers:
+def read_answers(content: bytes, copy: NotebookNode) -> Answers:
     """The sources of a submission's answer cells; everything else in it is ignored.
 
     Args:
-        path: the file that was handed in.
+        content: from `read_submission`.
         copy: the student copy.
 
     Raises:
         Unreadable: it is no notebook.
     """
     try:
-        if path.stat().st_size > MAX_SUBMISSION_BYTES:
+        if len(content) > MAX_SUBMISSION_BYTES:
             raise Unreadable(
                 f"The file is over {MAX_SUBMISSION_BYTES // 10**6} MB: clear all outputs and save again."
             )
-        cells = _cells(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError, UnicodeDecodeError) as error:
+        cells = _cells(json.loads(content.decode("utf-8")))
+    except (ValueError, RecursionError) as error:
         raise Unreadable(
             "The file is not a notebook: save it in Jupyter and hand in the .ipynb file."
         ) from error
@@ -176,13 +175,13 @@ def read_answers(path: Path, copy: NotebookNode) -> Answers:
     return Answers(sources, problems)
 
 
-def submission_hash(path: Path) -> str:
-    """SHA-256 of what was handed in; empty if it cannot be read."""
+def read_submission(path: Path) -> bytes:
+    """What was handed in; of a file that is too large, one byte more than is allowed."""
     try:
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return file.read(MAX_SUBMISSION_BYTES + 1)
     except OSError:
-        return ""
+        return b""
 
 
 def not_attempted(answers: Mapping[str, str], copy: NotebookNode) -> set[str]:

@@ -10,7 +10,6 @@ import secrets
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,19 +65,19 @@ def settings(sandbox: str | None = None, variants: str | None = None, hidden: bo
     return Settings(choose_backend(sandbox), variants, hidden)
 
 
-def grade_file(path: Path, name: str, student: str, how: Settings) -> dict[str, Any]:
+def grade_content(content: bytes, name: str, student: str, how: Settings) -> dict[str, Any]:
     """One submission's grade, as plain JSON; whatever the submission does, this returns.
 
     Args:
-        path: the notebook that was handed in.
+        content: of the notebook that was handed in, from `read_submission`.
         name: of the exercise, such as ex03.
         student: identifies the student in the reports, and derives the inputs of a variant.
         how: from `settings`.
     """
     spec, copy = load_exercise(name), exercises.student_copy(name)
-    origin = provenance(path, name, student, how)
+    origin = provenance(content, name, student, how)
     try:
-        answers = exercises.read_answers(path, copy)
+        answers = exercises.read_answers(content, copy)
     except exercises.Unreadable as error:
         unread = dict.fromkeys(exercises.answer_ids(copy), ("not attempted", str(error)))
         return _grade(name, student, origin, copy, spec, unread, {})
@@ -90,9 +89,9 @@ def grade_file(path: Path, name: str, student: str, how: Settings) -> dict[str, 
     return _grade(name, student, origin, copy, spec, stopped, results)
 
 
-def is_current(grade: Mapping[str, Any], path: Path, how: Settings) -> bool:
-    """Whether grading the file again could only give the same grade."""
-    wanted = provenance(path, grade["exercise"], grade["student"], how)
+def is_current(grade: Mapping[str, Any], content: bytes, how: Settings) -> bool:
+    """Whether grading the submission again could only give the same grade."""
+    wanted = provenance(content, grade["exercise"], grade["student"], how)
     faults = [question for question in grade["questions"] if question["status"] == "our fault"]
     return grade["format"] == FORMAT and grade["provenance"] == wanted and not faults
 
@@ -250,10 +249,10 @@ def _grade(name, student, origin, copy, spec, stopped, results):
     }
 
 
-def provenance(path: Path, name: str, student: str, how: Settings) -> dict[str, Any]:
+def provenance(content: bytes, name: str, student: str, how: Settings) -> dict[str, Any]:
     """What a grade depends on: if all of it is the same, so is the grade."""
     return {
-        "submission": exercises.submission_hash(path),
+        "submission": hashlib.sha256(content).hexdigest(),
         "checks": checks_hash(name),
         "master": hashlib.sha256(exercises.master_path(name).read_bytes()).hexdigest(),
         "environment": _environment_hash(),

@@ -1,6 +1,5 @@
 """`course exercises check`: an exercise is trusted once it has been seen to grade rightly."""
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import nbformat
 from course_lib.grading import exercise as exercises
 from course_lib.grading.checks import exercise_names, load_exercise
 from course_lib.grading.classes import find_submissions
-from course_lib.grading.grade import grade_file, settings
+from course_lib.grading.grade import grade_content, settings
 
 
 def prove(names: Iterable[str], sandbox: str | None = None) -> bool:
@@ -23,33 +22,28 @@ def prove(names: Iterable[str], sandbox: str | None = None) -> bool:
     how = settings(sandbox)
     for name in list(names) or exercise_names():
         before = len(slips)
-        spec, copy, solution = (
-            load_exercise(name),
-            exercises.student_copy(name),
-            exercises.solution_sources(name),
-        )
+        spec, solution = load_exercise(name), exercises.solution_sources(name)
+        copy = exercises.student_copy(name)
         slips += [f"{name}: {slip}" for slip in _slips_of_points(spec, copy)]
         stored = exercises.FOLDER / exercises.master_path(name).name
         if not stored.is_file() or nbformat.read(stored, as_version=4) != copy:
             slips.append(f"{name}: the student copy is not up to date: run `course exercises release {name}`")
-        with tempfile.TemporaryDirectory() as folder:
 
-            def grade(sources, name=name, copy=copy, folder=folder):
-                path = Path(folder) / "submission.ipynb"
-                nbformat.write(exercises.rebuild(copy, sources), path)
-                return grade_file(path, name, "proof", how)
+        def grade(sources, name=name, copy=copy):
+            content = nbformat.writes(exercises.rebuild(copy, sources)).encode()
+            return grade_content(content, name, "proof", how)
 
-            if grade({})["points"] != 0:
-                slips.append(f"{name}: the stub gets points")
-            first, second = grade(solution), grade(solution)
-            if first["points"] != first["max_points"]:
-                missed = [question["id"] for question in first["questions"] if question["status"] != "right"]
-                slips.append(f"{name}: the solution misses points in {', '.join(missed)}")
-            if first != second:
-                slips.append(f"{name}: the solution is not graded the same twice")
-            for wrong in spec.wrong_answers:
-                graded = grade({**solution, wrong.question: wrong.source})
-                slips += [f"{name}, {wrong.name}: {slip}" for slip in _slips_of_wrong(wrong, graded)]
+        if grade({})["points"] != 0:
+            slips.append(f"{name}: the stub gets points")
+        first, second = grade(solution), grade(solution)
+        if first["points"] != first["max_points"]:
+            missed = [question["id"] for question in first["questions"] if question["status"] != "right"]
+            slips.append(f"{name}: the solution misses points in {', '.join(missed)}")
+        if first != second:
+            slips.append(f"{name}: the solution is not graded the same twice")
+        for wrong in spec.wrong_answers:
+            graded = grade({**solution, wrong.question: wrong.source})
+            slips += [f"{name}, {wrong.name}: {slip}" for slip in _slips_of_wrong(wrong, graded)]
         print(
             f"{name}: {len(spec.wrong_answers)} wrong answers, {'ok' if len(slips) == before else 'FAILED'}"
         )
@@ -60,7 +54,9 @@ def prove(names: Iterable[str], sandbox: str | None = None) -> bool:
 def check_mine(path: Path, exercise: str | None = None, sandbox: str | None = None) -> bool:
     """Runs the checks that stand in a learner's own notebook, as the grader runs it; prints one line each."""
     (submission,) = find_submissions([path], exercise)
-    graded = grade_file(path, submission.exercise, "mine", settings(sandbox, hidden=False))
+    graded = grade_content(
+        exercises.read_submission(path), submission.exercise, "mine", settings(sandbox, hidden=False)
+    )
     for question in graded["questions"]:
         print(f"{question['id']}: {question['status']} {question['message']}".rstrip())
     print(

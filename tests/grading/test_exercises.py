@@ -92,7 +92,7 @@ def test_unknown_exercise():
 
 
 def answers(path):
-    return exercises.read_answers(path, exercises.student_copy("ex03"))
+    return exercises.read_answers(exercises.read_submission(path), exercises.student_copy("ex03"))
 
 
 def test_answers_are_found_by_grade_id_alone(submit, solution):

@@ -13,7 +13,8 @@ import pytest
 
 from course_lib.grading import classes, grade
 from course_lib.grading.checks import load_exercise
-from course_lib.grading.grade import grade_file
+from course_lib.grading.exercise import read_submission
+from course_lib.grading.grade import grade_content
 from course_lib.grading.reports import feedback, write_reports
 from course_lib.session import REPOSITORY
 
@@ -34,6 +35,10 @@ def short_limits():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grade, "load_exercise", lambda name: spec)
         yield
+
+
+def grade_file(path, name, student, how):
+    return grade_content(read_submission(path), name, student, how)
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +149,10 @@ def test_resume_and_verify(submit, how, tmp_path, monkeypatch):
     path, out = submit(), tmp_path / "out"
     submissions = classes.find_submissions([path])
     (first,) = classes.grade_class(submissions, out, how)
-    real = classes.grade_file
-    monkeypatch.setattr(classes, "grade_file", lambda *_: pytest.fail("graded again"))
+    real = classes.grade_content
+    monkeypatch.setattr(classes, "grade_content", lambda *_: pytest.fail("graded again"))
     assert list(classes.grade_class(submissions, out, how)) == [first]
-    monkeypatch.setattr(classes, "grade_file", real)
+    monkeypatch.setattr(classes, "grade_content", real)
     assert classes.verify(submissions, out, how) == []
     (stored,) = (out / "grades").iterdir()
     stored.write_text(stored.read_text().replace('"points": 16,', '"points": 17,', 1))
@@ -155,6 +160,20 @@ def test_resume_and_verify(submit, how, tmp_path, monkeypatch):
     submit(q1=None)
     (after,) = classes.grade_class(submissions, out, how)
     assert after["points"] == 14
+
+
+def test_a_dask_cluster_grades_the_same(submit, how, tmp_path):
+    from distributed import LocalCluster
+
+    submissions = classes.find_submissions([submit(), submit("ben", q1=None)])
+    (first, second) = sorted(
+        classes.grade_class(submissions, tmp_path / "here", how), key=lambda g: g["student"]
+    )
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+        there = classes.grade_class(submissions, tmp_path / "there", how, scheduler=cluster.scheduler_address)
+        assert sorted(there, key=lambda g: g["student"]) == [first, second]
+    with pytest.raises(classes.CourseError, match="No Dask scheduler"):
+        list(classes.grade_class(submissions, tmp_path / "no", how, scheduler="tcp://127.0.0.1:9"))
 
 
 def test_feedback_says_what_and_where(submit, how):
