@@ -257,7 +257,7 @@ def size_quality_latency_figure(table: pd.DataFrame, title: str) -> go.Figure:
         }
         figure.add_scatter(x=[row["bytes"] / 1e6], row=1, col=1, **shared)
         figure.add_scatter(x=[row["p50_ms"]], row=1, col=2, showlegend=False, **shared)
-    figure.update_xaxes(type="log", dtick="D2")
+    figure.update_xaxes(type="log")
     figure.update_xaxes(title="megabytes", row=1, col=1)
     figure.update_xaxes(title="milliseconds for one text (median)", row=1, col=2)
     figure.update_yaxes(title="accuracy", row=1, col=1)

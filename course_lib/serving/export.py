@@ -1,13 +1,12 @@
-"""Keras models as ONNX graphs for serving: float32, checked against Keras, and dynamic int8.
+"""Keras models as ONNX graphs for serving, checked against Keras.
 
 The graphs are written down here, layer by layer, with ONNX's own LSTM operator. Keras's `export` turns an
-LSTM into a loop of small operators, which takes many times as long and which int8 does not make faster.
+LSTM into a loop of small operators, which takes many times as long and which int8 does not make faster;
+`course_lib.compression.quantization.quantize_graph` makes int8 of a graph.
 
 Word vectors stay outside of the graph: the largest part of a model is stored once for both precisions.
 """
 
-import logging
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -73,7 +72,7 @@ def compress_words(model: keras.Model) -> WordVectors | None:
     if layer is None:
         return None
     words = WordVectors.compress(layer.get_weights()[0])
-    layer.set_weights([words.values * words.scale])
+    layer.set_weights([words.look_up(np.arange(len(words.values)))])
     return words
 
 
@@ -122,24 +121,6 @@ def check_parity(
             "nothing was exported. Was the model built by this version of the course?"
         )
     return largest
-
-
-def quantize(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with 8-bit weights; activations are quantized as they come (dynamic quantization).
-
-    Unsigned weights give the same result on every processor: signed ones overflow on some.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # it advises a preparation that these graphs do not need
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
-            quantize_dynamic(graph, path, weight_type=QuantType.QUInt8)
-            return onnx.load(path)
-    finally:
-        logging.disable(before)
 
 
 class _Graph:

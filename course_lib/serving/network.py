@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
+from course_lib.compression.quantization import quantize_symmetric
+
 
 class WordVectors(NamedTuple):
     """Vectors by token id: that of an id is `values[id] * scale`.
@@ -20,10 +22,10 @@ class WordVectors(NamedTuple):
     scale: np.ndarray
 
     @classmethod
-    def compress(cls, vectors: np.ndarray) -> "WordVectors":
-        """The nearest vectors in 8 bits; each dimension has a scale of its own."""
-        scale = np.maximum(np.abs(vectors).max(axis=0) / 127, 1e-12).astype(np.float32)
-        return cls(np.rint(vectors / scale).astype(np.int8), scale)
+    def compress(cls, vectors: np.ndarray, bits: int = 8) -> "WordVectors":
+        """The nearest vectors in few bits, each code an int8; each dimension has a scale of its own."""
+        quantized = quantize_symmetric(vectors, axis=1, bits=bits)
+        return cls(quantized.codes, quantized.scale[0])
 
     def look_up(self, token_ids: np.ndarray) -> np.ndarray:
         """float32, the shape of the ids and the embedding dimension behind it."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
+from course_lib.compression import quantization
 from course_lib.compression.report import processor_name
 from course_lib.data import (
     THREE_CLASSES,
@@ -146,7 +147,7 @@ def publish(
     exact = measure(name, _predictor(name, original, encoder, transitions), examples)
 
     words = export.compress_words(model)
-    graphs = {"float32": graph, "int8": export.quantize(graph)}
+    graphs = {"float32": graph, "int8": quantization.quantize_graph(graph)}
     networks = {precision: Network(each.SerializeToString(), words) for precision, each in graphs.items()}
     predictors = {
         precision: _predictor(name, network, encoder, transitions) for precision, network in networks.items()

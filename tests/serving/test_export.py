@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny_models import classifier, make_random, sentences, summarizer, tagger, tagging_encoder
 
+from course_lib.compression.quantization import quantize_graph
 from course_lib.errors import CourseError, UsageError
 from course_lib.models.classifier import build_classifier
 from course_lib.models.encoder import build_encoder
@@ -12,7 +13,6 @@ from course_lib.serving.export import (
     check_parity,
     compress_words,
     load_model,
-    quantize,
     to_onnx,
     transitions,
     word_vectors,
@@ -147,7 +147,7 @@ def test_a_wrong_logit_of_one_token_is_noticed_one_at_padding_is_not():
 def test_the_lstm_is_one_operator_and_int8_reaches_it():
     graph = to_onnx(classifier())
     assert "LSTM" in operators(graph) and not operators(graph) & {"Loop", "Scan"}
-    small = quantize(graph)
+    small = quantize_graph(graph)
     assert "DynamicQuantizeLSTM" in operators(small) and "LSTM" not in operators(small)
 
 
@@ -155,7 +155,7 @@ def test_int8_is_smaller_and_close():
     encoder = build_encoder(25, embedding_dim=32, hidden_dim=32)
     model = make_random(build_classifier(encoder, 2), scale=0.2)
     graph = to_onnx(model)
-    small, words = quantize(graph), compress_words(model)
+    small, words = quantize_graph(graph), compress_words(model)
     assert len(small.SerializeToString()) < 0.5 * len(graph.SerializeToString())
     batch = {"token_ids": pad(random_ids())}
     exact, close = (Network(each.SerializeToString(), words)(batch) for each in (graph, small))

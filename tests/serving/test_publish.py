@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
+from course_lib.compression import quantization
 from course_lib.data import load_human_ratings
 from course_lib.data.catalog import load_catalog
 from course_lib.errors import CourseError, UsageError
@@ -196,7 +197,7 @@ def refused(models, artifacts, match):
 
 
 def test_int8_that_costs_too_much_is_refused(tiny_tasks, models, monkeypatch):
-    monkeypatch.setattr(export, "quantize", without_recurrence)
+    monkeypatch.setattr(quantization, "quantize_graph", without_recurrence)
     refused(
         models, tiny_tasks, r"int8 would lower the accuracy from 1\.0000 to 0\.\d+, .* nothing was published"
     )
