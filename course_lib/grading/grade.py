@@ -85,7 +85,11 @@ def grade_content(content: bytes, name: str, student: str, how: Settings) -> dic
     stopped = {grade_id: ("not attempted", reason) for grade_id, reason in answers.problems.items()}
     stopped |= dict.fromkeys(stubs, ("not attempted", "The answer cell is as it was."))
     sources = {grade_id: text for grade_id, text in answers.sources.items() if grade_id not in stubs}
-    results = _execute_all(sources, stopped, copy, spec, origin["seed"], how)
+    try:
+        results = _execute_all(sources, stopped, copy, spec, origin["seed"], how)
+    except Exception as error:  # a slip of the grader's must neither cost points nor stop the class
+        reason = f"The grader failed: {type(error).__name__}: {error}"
+        results, stopped = {}, {**dict.fromkeys(sources, ("our fault", reason)), **stopped}
     return _grade(name, student, origin, copy, spec, stopped, results)
 
 
@@ -102,7 +106,7 @@ def _execute_all(sources, stopped, copy, spec, seed, how):
     Adds to `stopped` the questions that did, and returns results by check, or by question where the checks of
     the notebook count.
     """
-    results, sources, careful = {}, dict(sources), False
+    results, sources, owners, careful = {}, dict(sources), {}, False
     deadline = time.monotonic() + 2 * spec.total_seconds
     while sources:
         nonce = secrets.token_hex(16)
@@ -120,6 +124,7 @@ def _execute_all(sources, stopped, copy, spec, seed, how):
         )
         ended = {event["ended"]: event for event in run.events if isinstance(event.get("ended"), str)}
         results |= {place: ended[place] for place in [*places, *sources] if place in ended}
+        owners |= places
         if any("finished" in event for event in run.events):
             break
         where = _stopped_in(run, ended, notebook, sources)
@@ -133,9 +138,9 @@ def _execute_all(sources, stopped, copy, spec, seed, how):
         stopped[where] = _reason(run, spec)
         del sources[where]
         if time.monotonic() >= deadline:
-            unseen = [grade_id for grade_id in sources if not any(places[p] == grade_id for p in results)]
             late = ("timed out", f"The notebook as a whole took more than {spec.total_seconds} s.")
-            stopped |= dict.fromkeys(unseen, late)
+            seen = {owners.get(place) for place in results}
+            stopped |= dict.fromkeys(set(sources) - seen, late)
             break
     return results
 

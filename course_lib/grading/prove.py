@@ -1,6 +1,7 @@
 """`course exercises check`: an exercise is trusted once it has been seen to grade rightly."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -9,6 +10,8 @@ from course_lib.grading import exercise as exercises
 from course_lib.grading.checks import exercise_names, load_exercise
 from course_lib.grading.classes import find_submissions
 from course_lib.grading.grade import grade_content, settings
+
+_JOBS = 2
 
 
 def prove(names: Iterable[str], sandbox: str | None = None) -> bool:
@@ -41,9 +44,10 @@ def prove(names: Iterable[str], sandbox: str | None = None) -> bool:
             slips.append(f"{name}: the solution misses points in {', '.join(missed)}")
         if first != second:
             slips.append(f"{name}: the solution is not graded the same twice")
-        for wrong in spec.wrong_answers:
-            graded = grade({**solution, wrong.question: wrong.source})
-            slips += [f"{name}, {wrong.name}: {slip}" for slip in _slips_of_wrong(wrong, graded)]
+        spoiled = [{**solution, wrong.question: wrong.source} for wrong in spec.wrong_answers]
+        with ThreadPoolExecutor(_JOBS) as pool:
+            for wrong, graded in zip(spec.wrong_answers, pool.map(grade, spoiled), strict=True):
+                slips += [f"{name}, {wrong.name}: {slip}" for slip in _slips_of_wrong(wrong, graded)]
         print(
             f"{name}: {len(spec.wrong_answers)} wrong answers, {'ok' if len(slips) == before else 'FAILED'}"
         )

@@ -106,6 +106,22 @@ def test_many_cells_just_under_the_limit(submit, how):
     assert result["points"] == 16  # six times five seconds are allowed
 
 
+def test_no_time_left(submit, how, monkeypatch):
+    spec = dataclasses.replace(load_exercise("ex03"), cell_seconds=6, total_seconds=9)
+    monkeypatch.setattr(grade, "load_exercise", lambda name: spec)
+    answers = {question: "while True: pass" for question in ("q2", "q3", "q4", "q5")}
+    result = grade_file(submit(**answers), "ex03", "slow", how)
+    assert result["points"] in (2, 4)  # of the first and, if its turn came, the last question
+    assert {question["status"] for question in result["questions"][1:5]} == {"timed out"}
+
+
+def test_a_slip_of_the_grader_costs_nobody_anything(submit, how, monkeypatch):
+    monkeypatch.setattr(grade, "execute", lambda *_, **__: 1 / 0)
+    result = grade_file(submit(), "ex03", "anna", how)
+    assert {question["status"] for question in result["questions"]} == {"our fault"}
+    assert not grade.is_current(result, b"", how)
+
+
 def test_a_correct_answer_after_a_failed_cell_counts(submit, how):
     result = grade_file(submit(q1="1 / 0"), "ex03", "anna", how)
     assert result["points"] == 14
