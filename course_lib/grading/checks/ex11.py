@@ -177,6 +177,7 @@ SELECT_CALL = "select_sentences(article_scores[args[0]], article_words[args[0]],
 CLOSE = 1e-6
 EXERCISE = Exercise(
     datasets=("xsum_1k",),
+    cell_seconds=40,
     checks=(
         Check(
             "q1",
