@@ -197,7 +197,7 @@ def check_exercises(
     mine: Annotated[
         Path | None, typer.Option(help="Your own notebook: runs the checks that stand in it, no others.")
     ] = None,
-    sandbox: Annotated[str | None, typer.Option(help="namespaces or limits.")] = None,
+    sandbox: Annotated[str | None, typer.Option(help="namespaces, docker or limits.")] = None,
 ) -> None:
     """Prove that stub, solution and wrong answers get the points they should; or check your own notebook."""
     from course_lib.grading.prove import check_mine, prove
@@ -219,7 +219,7 @@ def grade_submissions(
     scheduler: Annotated[
         str | None, typer.Option(help="A Dask cluster that grades instead, e.g. tcp://host:8786.")
     ] = None,
-    sandbox: Annotated[str | None, typer.Option(help="namespaces or limits.")] = None,
+    sandbox: Annotated[str | None, typer.Option(help="namespaces, docker or limits.")] = None,
     variants: Annotated[
         str | None,
         typer.Option(help="A secret: every student gets inputs of their own.", envvar="COURSE_VARIANTS"),

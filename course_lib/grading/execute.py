@@ -1,24 +1,26 @@
 """Runs inside the sandbox: one rebuilt notebook through papermill, an event for each cell as it ends.
 
-    python -I execute.py < job.json
+    python -P -s execute.py < job.json
 
-The job: {"notebook": …, "nonce": …, "cell_seconds": …, "events": file descriptor}. Each event is one line of
-JSON on that descriptor, which the kernel does not inherit. Nothing here is trusted by the grader, and nothing
-here knows an expected value.
+The job: {"notebook": …, "nonce": …, "cell_seconds": …, "total_seconds": …}. Each event is one line of JSON on
+standard output, which the kernel does not inherit. Nothing here is trusted by the grader, and nothing here
+knows an expected value.
 """
 
 import json
 import os
+import signal
 import sys
 
 MAX_TEXT = 4_000
+OUT_OF_TIME = "OutOfTime"
 
 
 def main() -> None:
     """Execute the notebook on standard input; what goes wrong in a cell is an event, not a failure."""
     job = json.load(sys.stdin)
-    events = job["events"]
-    os.set_inheritable(events, False)
+    events = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     import nbformat
     import papermill
@@ -26,6 +28,12 @@ def main() -> None:
 
     def send(**event):
         os.write(events, (json.dumps(event) + "\n").encode())
+
+    def out_of_time(*_):
+        send(stopped=OUT_OF_TIME)
+        os._exit(1)
+
+    signal.signal(signal.SIGALRM, out_of_time)
 
     class Streaming(NBClientEngine):
         """Reports each cell as soon as it is done, so that a kernel that dies later takes nothing with it."""
@@ -35,6 +43,8 @@ def main() -> None:
             complete, start = nb_man.cell_complete, nb_man.cell_start
 
             def cell_start(cell, *arguments, **more):
+                if cell is nb_man.nb.cells[0]:  # a slow start of the kernel is not the student's fault
+                    signal.alarm(job["total_seconds"])
                 send(begins=cell.id)
                 return start(cell, *arguments, **more)
 
@@ -51,7 +61,6 @@ def main() -> None:
     for cell in notebook.cells:
         cell.metadata.tags = ["raises-exception"]  # the next question is not this one's fault
     nbformat.write(notebook, "exercise.ipynb")
-    send(ready=True)
     try:
         papermill.execute_notebook(
             "exercise.ipynb",

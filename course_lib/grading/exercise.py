@@ -4,6 +4,7 @@ Cells carry nbgrader's metadata (schema 3), so that teachers who use nbgrader ca
 `solution`, check cells `grade` and `points`, all cells a `grade_id`.
 """
 
+import ast
 import json
 import re
 from collections import Counter
@@ -194,6 +195,12 @@ def not_attempted(answers: Mapping[str, str], copy: NotebookNode) -> set[str]:
     }
 
 
+def foreign_imports(source: str, copy: NotebookNode) -> list[str]:
+    """Modules that an answer imports and the exercise does not: for the teacher to see, not for the score."""
+    own = {module for cell in copy.cells if cell.cell_type == "code" for module in _imports(cell.source)}
+    return sorted(_imports(source) - own)
+
+
 def rebuild(copy: NotebookNode, sources: Mapping[str, str]) -> NotebookNode:
     """The student copy with these answers in their cells; a question without one keeps its stub."""
     rebuilt = nbformat.from_dict(json.loads(json.dumps(copy)))
@@ -240,6 +247,16 @@ def _without_solution(source):
     tail = rest.partition(_END)[2]
     indent = head[head.rfind("\n") + 1 :]
     return head + _STUB.replace("\n", "\n" + indent) + tail
+
+
+def _imports(source):
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return set()
+    nodes = list(ast.walk(tree))
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return found | {node.module for node in nodes if isinstance(node, ast.ImportFrom) if node.module}
 
 
 def _code(source):

@@ -8,7 +8,6 @@ import json
 import platform
 import secrets
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from nbformat.v4 import new_code_cell
 from course_lib.errors import UsageError
 from course_lib.grading import exercise as exercises
 from course_lib.grading.checks import Check, Exercise, checks_hash, load_exercise
+from course_lib.grading.execute import OUT_OF_TIME
 from course_lib.grading.sandbox import Run, choose_backend, execute
 from course_lib.grading.values import ENCODER_SOURCE, Undecodable, decode, decode_json, difference, literal
 
@@ -35,7 +35,6 @@ STATUSES = (
 _SEED = 2024
 _MEMORY_ERRORS = ("MemoryError", "_ArrayMemoryError", "ResourceExhaustedError")
 _CHECK = "check-"
-_STARTUP_SECONDS = 5  # in less, no kernel gets to the first question
 _WAIT = "import time\ntime.sleep(0.5)"
 
 
@@ -81,7 +80,7 @@ def grade_content(content: bytes, name: str, student: str, how: Settings) -> dic
         answers = exercises.read_answers(content, copy)
     except exercises.Unreadable as error:
         unread = dict.fromkeys(exercises.answer_ids(copy), ("not attempted", str(error)))
-        return _grade(name, student, origin, copy, spec, unread, {})
+        return _grade(name, student, origin, copy, spec, unread, {}, {})
     stubs = exercises.not_attempted(answers.sources, copy)
     stopped = {grade_id: ("not attempted", reason) for grade_id, reason in answers.problems.items()}
     stopped |= dict.fromkeys(stubs, ("not attempted", "The answer cell is as it was."))
@@ -91,7 +90,8 @@ def grade_content(content: bytes, name: str, student: str, how: Settings) -> dic
     except Exception as error:  # a slip of the grader's must neither cost points nor stop the class
         reason = f"The grader failed: {type(error).__name__}: {error}"
         results, stopped = {}, {**dict.fromkeys(sources, ("our fault", reason)), **stopped}
-    return _grade(name, student, origin, copy, spec, stopped, results)
+    imports = {grade_id: exercises.foreign_imports(text, copy) for grade_id, text in sources.items()}
+    return _grade(name, student, origin, copy, spec, stopped, results, imports)
 
 
 def is_current(grade: Mapping[str, Any], content: bytes, how: Settings) -> bool:
@@ -108,8 +108,9 @@ def _execute_all(sources, stopped, copy, spec, seed, how):
     the notebook count.
     """
     results, sources, owners, careful = {}, dict(sources), {}, False
-    deadline = time.monotonic() + 2 * spec.total_seconds
-    while sources:
+    seconds_left = 2 * spec.total_seconds
+
+    def run_with(sources):
         nonce = secrets.token_hex(16)
         notebook = exercises.rebuild(copy, sources)
         places = _add_checks(notebook, sources, spec, seed, nonce, how.hidden, careful)
@@ -120,30 +121,41 @@ def _execute_all(sources, stopped, copy, spec, seed, how):
             backend=how.backend,
             datasets=spec.datasets,
             cell_seconds=spec.cell_seconds,
-            total_seconds=min(spec.total_seconds, max(deadline - time.monotonic(), 1)),
+            total_seconds=min(spec.total_seconds, int(seconds_left)),
             memory_mb=spec.memory_mb,
         )
+        return run, notebook, places
+
+    while sources:
+        run, notebook, places = run_with(sources)
+        seconds_left -= run.seconds
         ended = {event["ended"]: event for event in run.events if isinstance(event.get("ended"), str)}
         results |= {place: ended[place] for place in [*places, *sources] if place in ended}
         owners |= places
-        if any("finished" in event for event in run.events):
+        if _finished(run):
             break
-        where = _stopped_in(run, ended, notebook, sources)
-        if where is None:
-            for grade_id in sources:
-                stopped.setdefault(grade_id, ("our fault", f"The grader could not run: {run.stderr[-300:]}"))
+        where, given = _stopped_in(run, notebook, sources)
+        if where is None or (given and not _finished(run_with({})[0])):
+            reason = (
+                "The exercise does not run here without any answer" if given else "The grader could not run"
+            )
+            stopped |= dict.fromkeys(sources, ("our fault", f"{reason}: {run.stderr[-300:]}"))
             break
         if any(event.get("stopped") == "DeadKernelError" for event in run.events) and not careful:
             careful = True  # exit() ends the kernel a moment later, when another question has its turn
             continue
         stopped[where] = _reason(run, spec)
         del sources[where]
-        if deadline - time.monotonic() < _STARTUP_SECONDS:
+        if seconds_left < 1:
             late = ("timed out", f"The notebook as a whole took more than {spec.total_seconds} s.")
             seen = {owners.get(place) for place in results}
             stopped |= dict.fromkeys(set(sources) - seen, late)
             break
     return results
+
+
+def _finished(run):
+    return any("finished" in event for event in run.events)
 
 
 def _add_checks(notebook, sources, spec, seed, nonce, hidden, careful):
@@ -173,14 +185,13 @@ def _add_checks(notebook, sources, spec, seed, nonce, hidden, careful):
 
 
 def _check_source(check: Check, seed: int, nonce: str) -> str:
-    cases = literal(check.inputs(_random(check, seed)))
     return f"""
 def _{nonce}():
     import json
     import numpy
 {_indented(ENCODER_SOURCE.format(name="encode"))}
     results = []
-    for args in {cases}:
+    for args in {_prepared(check, seed)[0]}:
         try:
             results.append(["value", encode({check.call})])
         except Exception as error:
@@ -190,26 +201,36 @@ _{nonce}()
 """
 
 
+@functools.lru_cache(maxsize=256)
+def _prepared(check: Check, seed: int) -> tuple[str, list]:
+    """The inputs of a check as source, and the right answers to them."""
+    cases = check.inputs(np.random.default_rng([seed, *check.name.encode()]))
+    source = literal(cases)
+    return source, [check.oracle(*arguments) for arguments in cases]
+
+
 def _indented(source):
     return "".join("    " + line if line.strip() else line for line in source.splitlines(keepends=True))
 
 
-def _random(check: Check, seed: int) -> np.random.Generator:
-    return np.random.default_rng([seed, *check.name.encode()])
+def _stopped_in(run: Run, notebook: Mapping, sources: Mapping) -> tuple[str | None, bool]:
+    """The question that stopped the run and whether it is only suspected, since a given cell was running.
 
-
-def _stopped_in(run: Run, ended: Mapping, notebook: Mapping, sources: Mapping) -> str | None:
-    """The question that stopped the run: that of the cell which began last, or the last one before it."""
+    It is that of the cell which began last or, for a given cell, the last question before it.
+    """
     began = [event["begins"] for event in run.events if isinstance(event.get("begins"), str)]
     if not began:
-        return None
-    question = None
+        return None, False
+    question, given = None, True
     for cell in notebook["cells"]:
         grade_id = cell["metadata"]["nbgrader"].get("grade_id")
-        question = grade_id if grade_id in sources else question
+        if grade_id in sources:
+            question, given = grade_id, False
+        elif grade_id is not None and grade_id != f"{question}-checks":
+            given = True
         if cell["id"] == began[-1]:
-            return question
-    return None
+            return question, given
+    return None, False
 
 
 def _reason(run: Run, spec: Exercise) -> tuple[str, str]:
@@ -219,7 +240,7 @@ def _reason(run: Run, spec: Exercise) -> tuple[str, str]:
         return "out of memory", f"It used more than {spec.memory_mb / 1000:g} GB of memory."
     if run.watched.limit == "processes":
         return "crashed", "It started too many processes."
-    if run.watched.limit == "time":
+    if run.watched.limit == "time" or stop.get("stopped") == OUT_OF_TIME:
         return "timed out", f"The notebook as a whole took more than {spec.total_seconds} s."
     if run.flooded:
         return "crashed", "It wrote more than the grader reads."
@@ -228,7 +249,7 @@ def _reason(run: Run, spec: Exercise) -> tuple[str, str]:
     return "crashed", "It ended the Python process."
 
 
-def _grade(name, student, origin, copy, spec, stopped, results):
+def _grade(name, student, origin, copy, spec, stopped, results, imports):
     graded, hidden, seed = [], origin["hidden_checks"], origin["seed"]
     for question, points in exercises.questions(copy).items():
         checks = [check for check in spec.checks if check.question == question]
@@ -244,6 +265,7 @@ def _grade(name, student, origin, copy, spec, stopped, results):
             graded.append(_question(question, points, rows, status, message))
         else:
             graded.append(_visible(question, points, results.get(f"{question}-checks")))
+        graded[-1]["imports"] = imports.get(question, [])
     return {
         "format": FORMAT,
         "exercise": name,
@@ -275,19 +297,19 @@ def _judge(check: Check, result: Mapping | None, seed: int) -> dict[str, Any]:
     marked = result.get("marked")
     if not isinstance(marked, list) or len(marked) != 1 or not isinstance(marked[0], str):
         return _row(check, "crashed", "The answer changed how Python prints or writes JSON.")
-    cases = check.inputs(_random(check, seed))
+    right = _prepared(check, seed)[1]
     try:
         answers = decode_json(marked[0])
-        if not isinstance(answers, list) or len(answers) != len(cases):
+        if not isinstance(answers, list) or len(answers) != len(right):
             raise Undecodable("not one answer for each case")
-        for arguments, answer in zip(cases, answers, strict=True):
+        for expected, answer in zip(right, answers, strict=True):
             if not isinstance(answer, list) or len(answer) != 2:
                 raise Undecodable("not an answer")
             if answer[0] == "error":
                 error = str(answer[1])[:100]
                 status = "out of memory" if error in _MEMORY_ERRORS else "crashed"
                 return _row(check, status, f"It raised {error}.")
-            reason = difference(check.oracle(*arguments), decode(answer[1]), check.tolerance)
+            reason = difference(expected, decode(answer[1]), check.tolerance)
             if reason is not None:
                 return _row(check, "wrong", f"In one case {reason}.")
     except Undecodable as error:

@@ -15,7 +15,7 @@ _JOBS = 2
 
 
 def prove(names: Iterable[str], sandbox: str | None = None) -> bool:
-    """Grades stub, solution (twice) and every wrong answer of the exercises; prints one line for each slip.
+    """Grades stub, solution (twice) and every wrong answer of the exercises; prints what each got.
 
     Returns:
         Whether all got what they should: the stub nothing, the solution everything and twice the same, a
@@ -48,6 +48,8 @@ def prove(names: Iterable[str], sandbox: str | None = None) -> bool:
         with ThreadPoolExecutor(_JOBS) as pool:
             for wrong, graded in zip(spec.wrong_answers, pool.map(grade, spoiled), strict=True):
                 slips += [f"{name}, {wrong.name}: {slip}" for slip in _slips_of_wrong(wrong, graded)]
+                points = f"{graded['points']} of {graded['max_points']}"
+                print(f"  {name} {wrong.question}, {wrong.name}: {points}", flush=True)
         print(
             f"{name}: {len(spec.wrong_answers)} wrong answers, {'ok' if len(slips) == before else 'FAILED'}"
         )

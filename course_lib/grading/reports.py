@@ -154,7 +154,28 @@ def analysis_page(grades: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         table += "<tr>" + "".join(f"<td>{_text(_rounded(row[column]))}</td>" for column in columns) + "</tr>"
     body = f"<h1>Analysis of the questions</h1>{figure.to_html(full_html=False)}<table>{table}</table>"
-    return _page("Analysis of the questions", body)
+    return _page("Analysis of the questions", body + _imports_table(grades))
+
+
+def _imports_table(grades):
+    """What answers import that their exercise does not: a library's answer is right, but is it an answer?"""
+    users: dict[tuple[str, str, str], list[str]] = {}
+    for grade in grades:
+        for question in grade["questions"]:
+            for module in question["imports"]:
+                users.setdefault((grade["exercise"], question["id"], module), []).append(grade["student"])
+    if not users:
+        return ""
+    rows = "".join(
+        f"<tr><td>{_text(exercise)}</td><td>{_text(question)}</td><td>{_text(module)}</td>"
+        f"<td>{_text(', '.join(students))}</td></tr>"
+        for (exercise, question, module), students in sorted(users.items())
+    )
+    head = "<tr><th>exercise</th><th>question</th><th>module</th><th>students</th></tr>"
+    return (
+        "<h2>Modules that answers import and the exercise does not</h2><p>They cost no points: look whether "
+        f"the answer still shows what the question is about.</p><table>{head}{rows}</table>"
+    )
 
 
 def write_reports(grades: Sequence[Mapping[str, Any]], out: Path) -> None:

@@ -1,12 +1,15 @@
 """Runs a student's notebook where it can harm nothing: without network, files, processes or time of others.
 
-Two backends. `namespaces` (Linux): new user, mount, process, network and IPC namespaces; the file system is
+Three backends. `namespaces` (Linux): new user, mount, process, network and IPC namespaces; the file system is
 an empty one in memory into which the Python environment, the course's package without its grading, and the
-named data sets are mounted read-only. `limits` (elsewhere): resource limits and a process group alone, which
-stop accidents but hide no file; the report says which one ran.
+named data sets are mounted read-only. `docker` (Linux with an engine): the same in a container of an empty
+image, where users may not make namespaces. `limits` (elsewhere): resource limits and a process group alone,
+which stop accidents but hide no file. The report says which one ran.
 """
 
 import contextlib
+import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -15,6 +18,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,12 +29,16 @@ from course_lib.errors import CourseError, UsageError, unknown_name
 from course_lib.runner.watch import Watched, watch
 from course_lib.session import REPOSITORY
 
-BACKENDS = ("namespaces", "limits")
+BACKENDS = ("namespaces", "docker", "limits")
 MAX_EVENT_BYTES = 5_000_000
 SCRATCH_MB = 200
 MAX_PROCESSES = 64
+START_SECONDS = 90  # until the first cell begins; a busy machine needs more than the usual two
 _PACKAGE = Path(course_lib.__file__).parent
-_EXECUTOR = _PACKAGE / "grading" / "execute.py"
+_HIDDEN = _PACKAGE / "grading"
+_EXECUTOR = _HIDDEN / "execute.py"
+_IMAGE = "course-sandbox"
+_EMPTY_ARCHIVE = bytes(10_240)
 _NAMESPACES = (
     "unshare",
     "--user",
@@ -85,17 +93,26 @@ exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
 """
 
 
+_MISSING = {
+    "namespaces": "This machine does not let users make namespaces (it needs Linux with unshare, setpriv and "
+    "ip, and unprivileged user namespaces)",
+    "docker": "No Docker engine answers here (it needs Linux, the docker command, and the right to use it)",
+}
+
+
 class Run(NamedTuple):
     """What came out of the sandbox.
 
     Attributes:
         events: as `course_lib.grading.execute` sent them, those that could be read.
+        seconds: since the first cell began; 0 if none did.
         watched: exit code, time and memory of all processes.
         flooded: more was sent than `MAX_EVENT_BYTES`.
         stderr: the end of what the executor itself complained about.
     """
 
     events: list[dict[str, Any]]
+    seconds: float
     watched: Watched
     flooded: bool
     stderr: str
@@ -110,15 +127,16 @@ def choose_backend(name: str | None = None) -> str:
     """
     if name is not None and name not in BACKENDS:
         raise unknown_name("sandbox", name, BACKENDS)
-    if name == "limits":
-        return name
-    works = _namespaces_work()
-    if name == "namespaces" and not works:
-        raise CourseError(
-            "This machine does not let users make namespaces (it needs Linux with unshare, setpriv and ip, "
-            "and unprivileged user namespaces): use --sandbox limits, and only for students you trust."
-        )
-    return "namespaces" if works else "limits"
+    works = {
+        "namespaces": _namespaces_work,
+        "docker": _docker_works,
+        "limits": lambda: True,
+    }
+    if name is None:
+        return next(backend for backend in BACKENDS if works[backend]())
+    if not works[name]():
+        raise CourseError(f"{_MISSING[name]}: use --sandbox limits, and only for students you trust.")
+    return name
 
 
 def execute(
@@ -127,8 +145,8 @@ def execute(
     *,
     backend: str,
     datasets: Sequence[str],
-    cell_seconds: float,
-    total_seconds: float,
+    cell_seconds: int,
+    total_seconds: int,
     memory_mb: int,
 ) -> Run:
     """Executes a rebuilt notebook; when it returns, none of its processes is left.
@@ -138,37 +156,46 @@ def execute(
         nonce: lines of output that begin with it are reported.
         backend: one of `BACKENDS`.
         datasets: names in the catalog whose files the notebook may read.
-        cell_seconds, total_seconds, memory_mb: limits; memory of all processes together.
+        cell_seconds, total_seconds, memory_mb: limits; the total from the first cell on, memory of all
+            processes together.
     """
-    if not total_seconds > 0 or not cell_seconds > 0 or memory_mb <= 0:
-        raise UsageError("The limits of the sandbox must be positive.")
-    job = {"notebook": notebook, "nonce": nonce, "cell_seconds": cell_seconds}
+    if min(cell_seconds, total_seconds, memory_mb) < 1:
+        raise UsageError("The limits of the sandbox must be at least one second and one MB.")
+    job = {
+        "notebook": notebook,
+        "nonce": nonce,
+        "cell_seconds": cell_seconds,
+        "total_seconds": total_seconds,
+    }
     with tempfile.TemporaryDirectory(prefix="grade-") as folder, tempfile.TemporaryFile() as stderr:
         folder = Path(folder)
-        command, environment = _command(backend, folder, datasets, memory_mb)
+        command, environment = _COMMANDS[backend](folder, datasets, memory_mb)
         reading, writing = os.pipe()
-        (folder / "job.json").write_text(json.dumps({**job, "events": writing}), encoding="utf-8")
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         reader = _Reader(reading)
         try:
             with open(folder / "job.json", "rb") as stdin:
                 watched = watch(
                     command,
-                    deadline_seconds=total_seconds,
+                    deadline_seconds=START_SECONDS + total_seconds,
                     env=environment,
                     stdin=stdin,
-                    stdout=subprocess.DEVNULL,
+                    stdout=writing,
                     stderr=stderr,
-                    pass_fds=[writing],
                     max_memory_mb=memory_mb,
                     max_processes=MAX_PROCESSES,
                     after_start=lambda: os.close(writing),
                 )
         finally:
-            content, flooded = reader.finish()
+            if backend == "docker":
+                out_of_memory = _remove_container(folder.name)
+            content, flooded, seconds = reader.finish()
+        if backend == "docker" and out_of_memory:
+            watched = dataclasses.replace(watched, limit="memory")
         stderr.seek(0, os.SEEK_END)
         stderr.seek(max(0, stderr.tell() - 2_000))
         complaint = stderr.read().decode("utf-8", "replace")
-    return Run(_parse(content), watched, flooded, complaint)
+    return Run(_parse(content), seconds, watched, flooded, complaint)
 
 
 class _Reader(threading.Thread):
@@ -177,10 +204,12 @@ class _Reader(threading.Thread):
     def __init__(self, descriptor):
         super().__init__(daemon=True)
         self._descriptor, self._content, self._flooded = descriptor, bytearray(), False
+        self._began = None
         self.start()
 
     def run(self):
         while chunk := os.read(self._descriptor, 65_536):
+            self._began = self._began or time.monotonic()
             room = MAX_EVENT_BYTES - len(self._content)
             self._content += chunk[:room]
             self._flooded = self._flooded or len(chunk) > room
@@ -189,7 +218,8 @@ class _Reader(threading.Thread):
         # All writers are dead by now, so the end has been or will be reached at once.
         self.join(timeout=10)
         os.close(self._descriptor)
-        return bytes(self._content), self._flooded
+        seconds = time.monotonic() - self._began if self._began else 0.0
+        return bytes(self._content), self._flooded, seconds
 
 
 def _parse(content):
@@ -202,7 +232,8 @@ def _parse(content):
     return events
 
 
-def _command(backend, folder, datasets, memory_mb):
+def _limited(memory_mb):
+    """The executor's command, under the limits that hold for each process."""
     limits = [
         "prlimit",
         # TensorFlow reserves far more addresses than it uses; what is used is watched from outside.
@@ -212,23 +243,56 @@ def _command(backend, folder, datasets, memory_mb):
         "--core=0",
         "--nofile=512",
     ]
-    python = [sys.executable, "-P", "-s"]
-    if backend == "limits":
-        scratch = folder / "scratch"
-        scratch.mkdir()
-        enter = ["sh", "-c", 'cd "$1"; shift; exec "$@"', "sh", str(scratch)]
-        limits = limits if shutil.which("prlimit") else []
-        environment = _environment(str(scratch), str(cache_dir()))
-        return [*enter, *limits, *python, str(_EXECUTOR)], environment
+    return [*(limits if shutil.which("prlimit") else []), sys.executable, "-P", "-s"]
+
+
+def _limits_command(folder, datasets, memory_mb):
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    enter = ["sh", "-c", 'cd "$1"; shift; exec "$@"', "sh", str(scratch)]
+    return [*enter, *_limited(memory_mb), str(_EXECUTOR)], _environment(str(scratch), str(cache_dir()))
+
+
+def _namespaces_command(folder, datasets, memory_mb):
     root = folder / "root"
     root.mkdir()
     environment = _environment("/scratch", "/data") | {
         "SANDBOX_MB": str(SCRATCH_MB),
         "SANDBOX_MOUNTS": "\n".join(f"{source}|{target}" for source, target in _mounts(datasets)),
-        "SANDBOX_HIDDEN": str(_PACKAGE / "grading"),
+        "SANDBOX_HIDDEN": str(_HIDDEN),
     }
     enter = [*_NAMESPACES, "--kill-child", "sh", "-c", _SETUP, "sh", str(root)]
-    return [*enter, *limits, *python, "/run/execute.py"], environment
+    return [*enter, *_limited(memory_mb), "/run/execute.py"], environment
+
+
+def _docker_command(folder, datasets, memory_mb):
+    create = ["docker", "run", "--interactive", "--name", folder.name, "--network", "none", "--read-only"]
+    create += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--workdir", "/scratch"]
+    create += ["--memory", f"{memory_mb}m", "--memory-swap", f"{memory_mb}m"]
+    create += ["--pids-limit", str(MAX_PROCESSES)]
+    # Root would own every file of this machine that is mounted.
+    user, group = os.getuid() or 65_534, os.getgid() or 65_534
+    create += ["--user", f"{user}:{group}", "--tmpfs", f"/tmp:uid={user},gid={group}"]
+    create += ["--tmpfs", f"/scratch:exec,uid={user},gid={group},size={SCRATCH_MB}m"]
+    for source, target in _mounts(datasets):
+        create += ["--volume", f"{source}:{target}:ro"]
+    create += ["--tmpfs", f"{_HIDDEN}:ro,size=4k"]
+    for name, value in _environment("/scratch", "/data").items():
+        create += ["--env", f"{name}={value}"]
+    command = [*create, _IMAGE, *_limited(memory_mb), "/run/execute.py"]
+    return command, dict(
+        os.environ
+    )  # of the client, which must find its engine; the container sees none of it
+
+
+_COMMANDS = {"namespaces": _namespaces_command, "docker": _docker_command, "limits": _limits_command}
+
+
+def _remove_container(name):
+    """Ends and removes a container; returns whether the engine had to stop it for its memory."""
+    state = _docker("inspect", "--format", "{{.State.OOMKilled}}", name)
+    _docker("rm", "--force", name)
+    return state.stdout.strip() == b"true"
 
 
 def _environment(home, cache):
@@ -276,3 +340,20 @@ def _namespaces_work():
         return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+@functools.cache
+def _docker_works():
+    """Whether an engine answers; afterwards it has the empty image."""
+    if not sys.platform.startswith("linux") or not shutil.which("docker"):
+        return False
+    try:
+        if _docker("image", "inspect", _IMAGE).returncode == 0:
+            return True
+        return _docker("import", "-", _IMAGE, input=_EMPTY_ARCHIVE).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _docker(*arguments, **more):
+    return subprocess.run(["docker", *arguments], capture_output=True, timeout=60, check=False, **more)

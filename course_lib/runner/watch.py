@@ -47,7 +47,7 @@ def watch(
         deadline_seconds, max_memory_mb, max_processes: limits, the last two of the whole tree.
         env: its environment.
         after_start: called once the process runs.
-        streams: `stdin`, `stdout`, `stderr` and `pass_fds`, as `subprocess.Popen` takes them.
+        streams: `stdin`, `stdout` and `stderr`, as `subprocess.Popen` takes them.
     """
     # A kernel runs in a session of its own and may lose its parent, but every descendant inherits the mark.
     mark = uuid.uuid4().hex
