@@ -8,6 +8,7 @@ import keras
 import pandas as pd
 
 from course_lib.errors import CourseError, UsageError, unknown_name
+from course_lib.models.structure import layers_by_name
 from course_lib.text import TextEncoder
 
 MODEL_FILE, ENCODER_FILE = "model.keras", "encoder.json"
@@ -164,11 +165,4 @@ def _check_names(names, layers):
 
 
 def _layers_with_weights(model):
-    """The layers of a model and of the models inside of it that have weights, by name."""
-    layers = {}
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            layers.update(_layers_with_weights(layer))
-        elif layer.weights:
-            layers[layer.name] = layer
-    return layers
+    return {name: layer for name, layer in layers_by_name(model).items() if layer.weights}

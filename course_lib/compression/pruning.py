@@ -11,6 +11,7 @@ from scipy.special import expit
 from course_lib.errors import UsageError, unknown_name
 from course_lib.models.classifier import POOLINGS, build_classifier
 from course_lib.models.encoder import build_encoder
+from course_lib.models.structure import layers_by_name
 
 SCOPES = ("layer", "global")
 _PRUNED_NAMES = ("kernel", "recurrent_kernel", "embeddings")
@@ -29,7 +30,7 @@ def weights_to_prune(
     Raises:
         UsageError: a name that does not exist, or none of the layers has such a matrix.
     """
-    layers = _layers(model)
+    layers = layers_by_name(model)
     for name in layer_names or ():
         if name not in layers:
             raise unknown_name("layer", name, layers)
@@ -303,7 +304,7 @@ def keep_units(model: keras.Model, kept: np.ndarray) -> keras.Model:
 
 
 def _classifier_parts(model):
-    layers = _layers(model)
+    layers = layers_by_name(model)
     bilstms = [layer for layer in layers.values() if isinstance(layer, keras.layers.Bidirectional)]
     pooling = [name for name, kind in POOLINGS.items() if type(layers.get("pooling")) is kind]
     if len(bilstms) != 1 or not pooling or not {"token_embedding", "bilstm_1", "logits"} <= set(layers):
@@ -328,14 +329,6 @@ def _head_rows(parts):
     """The head's kernel as (num_poolings, 2, hidden_dim, num_classes)."""
     hidden_dim = len(parts["lstms"][0][1])
     return parts["kernel"].reshape(-1, 2, hidden_dim, len(parts["bias"]))
-
-
-def _layers(model):
-    """The layers of a model and of the models inside of it, by name."""
-    layers = {}
-    for layer in model.layers:
-        layers.update(_layers(layer) if isinstance(layer, keras.Model) else {layer.name: layer})
-    return layers
 
 
 def lstm_states(

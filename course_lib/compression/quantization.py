@@ -134,11 +134,10 @@ def round_weights(
     Raises:
         UsageError: an unknown layer, a weight that is not finite, or other bits.
     """
-    import keras
+    from course_lib.models.structure import copy_of, layers_by_name
 
-    rounded = keras.models.clone_model(model)
-    rounded.set_weights(model.get_weights())
-    layers = {layer.name: layer for layer in _layers(rounded) if layer.weights}
+    rounded = copy_of(model)
+    layers = {name: layer for name, layer in layers_by_name(rounded).items() if layer.weights}
     for name in layers if layer_names is None else layer_names:
         if name not in layers:
             raise unknown_name("layer", name, layers)
@@ -207,12 +206,3 @@ def _check_range(low, high, axis, bits):
 
 def _smallest_range(bits):
     return np.finfo(np.float32).tiny * 2**bits
-
-
-def _layers(model):
-    """The layers of a model and of the models inside of it."""
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            yield from _layers(layer)
-        else:
-            yield layer

@@ -122,7 +122,10 @@ def processor_name() -> str:
 
 
 def _answer_times(variants, sequences, num_timed):
-    """Milliseconds by variant, (num_timed,): all variants answer a text before the next one's turn."""
+    """Milliseconds by variant, (num_timed,): all variants answer a text before the next one's turn.
+
+    Each begins in turn, since the first to answer a text finds the processor's caches cold.
+    """
     num_texts = min(map(len, sequences.values()))
     if num_texts == 0 or num_timed < 1:
         raise UsageError("There is no text to time the models with: pass at least one.")
@@ -130,8 +133,11 @@ def _answer_times(variants, sequences, num_timed):
     times = {name: np.empty(len(chosen)) for name in variants}
     for name, variant in variants.items():
         variant.answer([sequences[name][chosen[0]]])  # the first answer also loads and plans
+    names = list(variants)
     for row, index in enumerate(chosen):
-        for name, variant in variants.items():
+        first = row % len(names)
+        for name in names[first:] + names[:first]:
+            variant = variants[name]
             began = time.perf_counter()
             variant.answer([sequences[name][index]])
             times[name][row] = 1000 * (time.perf_counter() - began)

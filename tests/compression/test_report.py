@@ -50,6 +50,15 @@ def test_times_are_told_apart(table):
     assert table.loc["large", "faster"] == 1
 
 
+def test_every_variant_is_first_equally_often():
+    asked = []
+    variants = {
+        name: Variant(b"x", lambda ids, name=name: asked.append(name) or parity_logits(ids)) for name in "ab"
+    }
+    compare(variants, SEQUENCES, LABELS)
+    assert asked[2:10] == ["a", "b", "b", "a"] * 2  # after one answer each to warm up
+
+
 def test_each_variant_may_read_its_own_ids():
     shifted = [[first + 1, *rest] for first, *rest in SEQUENCES]
     variants = {"a": Variant(b"a", parity_logits), "b": Variant(b"b", parity_logits)}

@@ -1,0 +1,55 @@
+"""Copies answer alike, share nothing, and hold no optimizer, also on disk."""
+
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+
+from course_lib.models.classifier import build_classifier
+from course_lib.models.encoder import build_encoder
+from course_lib.models.structure import copy_of, layers_by_name
+from course_lib.models.tagger import build_tagger
+from course_lib.training import compile_classifier
+
+IDS = np.array([[3, 5, 7, 0], [2, 9, 0, 0]], dtype="int32")
+
+
+def num_values(path):
+    """How many numbers the weights file inside of a .keras file holds."""
+    sizes = []
+    with zipfile.ZipFile(path) as archive, h5py.File(archive.open("model.weights.h5")) as file:
+        file.visititems(lambda name, item: sizes.append(item.size) if hasattr(item, "size") else None)
+    return sum(sizes)
+
+
+def encoder():
+    return build_encoder(30, embedding_dim=20, hidden_dim=6)
+
+
+def test_layers_inside_of_a_model_count_by_their_own_names():
+    layers = layers_by_name(build_classifier(encoder(), 2))
+    assert {"token_embedding", "bilstm_1", "pooling", "logits"} <= set(layers)
+    assert not any(isinstance(layer, keras.Model) for layer in layers.values())
+
+
+def test_a_trained_copy_has_no_optimizer_and_a_third_of_the_file(tmp_path):
+    model = build_classifier(encoder(), 2)
+    compile_classifier(model, keras.optimizers.Adam(0.1))
+    model.fit(IDS, np.array([0, 1]), verbose=0)
+    copy = copy_of(model)
+    assert not copy.compiled
+    np.testing.assert_array_equal(copy.predict(IDS, verbose=0), model.predict(IDS, verbose=0))
+    model.save(tmp_path / "model.keras", include_optimizer=False)
+    copy.save(tmp_path / "copy.keras")
+    assert num_values(tmp_path / "copy.keras") == copy.count_params()
+    assert num_values(tmp_path / "model.keras") > 2.9 * copy.count_params()  # what `copy_of` is for
+
+
+def test_training_a_copy_leaves_the_model_alone():
+    model = build_tagger(30, 5, output="crf", embedding_dim=20)
+    before = [weight.copy() for weight in model.get_weights()]
+    copy = copy_of(model)
+    copy.set_weights([weight + 1 for weight in before])
+    for weight, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, old)
