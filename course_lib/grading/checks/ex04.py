@@ -307,7 +307,7 @@ EXERCISE = Exercise(
             _long_gradients,
             clip,
             "There is one norm, that of the numbers of all tensors together, and one factor for all.",
-            "04_training#optimizers",
+            "04_training#rate-failure-reading",
             CLOSE,
         ),
         Check(
@@ -318,7 +318,7 @@ EXERCISE = Exercise(
             _short_gradients,
             clip,
             "Gradients whose norm is below the limit stay as they are, zeros too.",
-            "04_training#optimizers",
+            "04_training#rate-failure-reading",
             CLOSE,
         ),
         Check(
