@@ -7,6 +7,7 @@ calling the answers in this process. One of each hostile submission is among the
 """
 
 import argparse
+import resource
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ import hostile
 from course_lib.grading import classes
 from course_lib.grading import exercise as exercises
 from course_lib.grading.checks import load_exercise
-from course_lib.grading.grade import _SEED, _random, settings
+from course_lib.grading.grade import _SEED, settings
 from course_lib.grading.reports import write_reports
 from course_lib.grading.values import difference
 
@@ -38,7 +39,7 @@ def true_points(sources: dict[str, str]) -> int:
         if cell.cell_type == "code" and not grade_id.endswith("-checks"):
             exec(sources.get(grade_id, cell.source), namespace)
     for check in load_exercise(NAME).checks:
-        cases = check.inputs(_random(check, _SEED))
+        cases = check.inputs(np.random.default_rng([_SEED, *check.name.encode()]))
         with np.errstate(all="ignore"):
             try:
                 answers = [eval(check.call, namespace, {"args": case}) for case in cases]
@@ -100,7 +101,7 @@ def main() -> None:
             if grade["points"] != truth[grade["student"]]
         }
     print(f"{len(grades)} submissions in {seconds / 60:.1f} min with {arguments.jobs} jobs")
-    print(f"memory of the grader {psutil.Process().memory_info().rss / 1e6:.0f} MB")
+    print(f"most memory of the grader {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
     print(f"processes that are new since: {[process.info['cmdline'] for process in left]}")
     print(f"graded otherwise than known: {wrong or 'none'}")
 
