@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from course_lib.data.labels import check_labels
 from course_lib.errors import CourseError, UsageError
 from course_lib.layers.crf import CRF, CRFLoss
 from course_lib.models.language_model import FullSoftmaxLoss, SampledSoftmaxLoss
@@ -128,7 +129,8 @@ def train(
     Raises:
         CourseError: the loss is no longer a number; or the checkpoints are all damaged or belong to another
             model, or one cannot be written.
-        UsageError: the model is not compiled, or `patience` does not fit.
+        UsageError: the model is not compiled, `patience` does not fit, or a label is outside of the model's
+            classes (its row is named).
     """
     if not model.compiled:
         raise UsageError("The model is not compiled: call compile_classifier(model, optimizer) first.")
@@ -136,6 +138,10 @@ def train(
         raise UsageError("Early stopping needs validation batches: pass them or leave patience out.")
     if patience is not None and patience < 1:
         raise UsageError(f"patience is {patience}; it must be at least 1, or None to train all epochs.")
+    for part in (batches, validation_batches):
+        labels = getattr(part, "labels", None)
+        if isinstance(model.loss, keras.losses.SparseCategoricalCrossentropy) and np.ndim(labels) == 1:
+            check_labels(labels, model.output_shape[-1])
     state = _TrainingState(model, batches, validation_batches, patience, checkpoint_dir)
     first_epoch = state.resume()
     if not state.finished(epochs):

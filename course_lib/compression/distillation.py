@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from course_lib.data.labels import check_labels
 from course_lib.errors import UsageError
-from course_lib.evaluation.classification import check_labels
 from course_lib.text.batches import IGNORED_LABEL
 
 # So many standard errors below guessing are no bad luck: the teacher's columns are in another order.

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from course_lib.data.labels import check_labels, check_numbers
 from course_lib.errors import UsageError
-from course_lib.evaluation.classification import check_labels, check_numbers
 
 TEMPERATURE_RANGE = (0.01, 100.0)
 

@@ -83,7 +83,7 @@ def confusion_figure(
     """
     from sklearn.metrics import confusion_matrix
 
-    from course_lib.evaluation.classification import check_labels
+    from course_lib.data.labels import check_labels
 
     labels = check_labels(labels, len(class_names))
     predictions = check_labels(predictions, len(class_names), "prediction")

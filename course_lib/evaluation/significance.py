@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binomtest
 
+from course_lib.data.labels import check_labels
 from course_lib.errors import UsageError
 from course_lib.evaluation.bootstrap import Interval, bootstrap_interval
-from course_lib.evaluation.classification import check_labels
 
 _ROWS_AT_ONCE = 500
 

@@ -153,7 +153,14 @@ def analysis_page(grades: Sequence[Mapping[str, Any]]) -> str:
     table = f"<tr>{table}</tr>"
     for row in rows:
         table += "<tr>" + "".join(f"<td>{_text(_rounded(row[column]))}</td>" for column in columns) + "</tr>"
-    body = f"<h1>Analysis of the questions</h1>{figure.to_html(full_html=False)}<table>{table}</table>"
+    meaning = (
+        "<p>Difficulty is the mean share of points: 1 is easy. Discrimination is the correlation of a "
+        "question's points with those of all others: near 0 or below, the question measures something "
+        "else. The misconception is that of the check which most of those missed who tried.</p>"
+    )
+    body = (
+        f"<h1>Analysis of the questions</h1>{figure.to_html(full_html=False)}{meaning}<table>{table}</table>"
+    )
     return _page("Analysis of the questions", body + _imports_table(grades))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
+from course_lib.data.labels import check_numbers
 from course_lib.errors import UsageError
 from course_lib.text.padding import pad
 
@@ -40,8 +41,8 @@ class BucketedBatches(keras.utils.PyDataset):
     with `IGNORED_LABEL` at padding and in the filled rows, and the weights are then (batch_size, 1).
 
     Raises:
-        UsageError: no sequences, batch size below 1, wrong bucket lengths, not one label for each, or inputs
-            of different lengths.
+        UsageError: no sequences, batch size below 1, wrong bucket lengths, not one label for each, a label
+            that is missing or no number (its row is named), or inputs of different lengths.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class BucketedBatches(keras.utils.PyDataset):
         self._inputs = sequences if isinstance(sequences, Mapping) else None
         self.sequences = sequences if self._inputs is None else next(iter(self._inputs.values()))
         self.labels = None if labels is None else np.asarray(labels)
+        if self.labels is not None and self.labels.ndim == 1 and len(self.labels):
+            check_numbers(labels, "label")
         self.token_labels = token_labels
         self.batch_size = batch_size
         self.bucket_lengths = list(bucket_lengths)

@@ -123,7 +123,7 @@ def test_temperature_is_the_root_of_the_derivative(seed):
     assert 2 < temperature < 3.1, "near the temperature that the labels were drawn with"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0.2, 5))
 def test_temperature_beats_a_grid_and_follows_the_scale_of_the_logits(seed, scale):
     random = np.random.default_rng(seed)

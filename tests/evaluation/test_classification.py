@@ -4,7 +4,6 @@ import itertools
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.stats
 from hypothesis import example, given, settings
@@ -17,8 +16,6 @@ from course_lib.evaluation.classification import (
     accuracy_interval,
     average_precision,
     best_threshold,
-    check_labels,
-    check_numbers,
     macro_f1_interval,
     regression_scores,
     roc_auc,
@@ -30,51 +27,9 @@ TWO_CLASSES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6)), min_size
 )
 
 
-def test_good_labels_of_every_kind_become_integers():
-    for labels in ([0, 2, 1], np.array([0.0, 2.0, 1.0], np.float32), pd.Series([0, 2, 1], dtype="Int64")):
-        checked = check_labels(labels, 3)
-        assert checked.dtype == np.int64
-        assert checked.tolist() == [0, 2, 1]
-    assert check_labels(np.array([0.2, 0.7]) > 0.5, 2).tolist() == [0, 1]
-    assert check_labels([np.bool_(True), False], 2).tolist() == [1, 0]
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        ([0, 1, 3], r"label of row 2 \(counted from 0\) is 3; .* whole number from 0 to 2"),
-        ([0, -1], "row 1 .* is -1;"),
-        ([0, np.float32(0.5)], r"row 1 .* is 0\.5;"),
-        ([0, 1, None], "row 2 .* is missing;"),
-        ([0, float("nan")], "row 1 .* is missing;"),
-        (pd.Series([1, None], dtype="Int64"), "row 1 .* is missing;"),
-        ([0, 1, "positive"], "row 2 .* is 'positive';"),
-        ([0, "1"], "row 1 .* is '1';"),
-        ([], r"labels have the shape \(0,\); there must be one label for each text"),
-        (np.eye(3), r"labels have the shape \(3, 3\)"),
-    ],
-)
-def test_the_row_and_value_of_a_wrong_label_are_named(labels, message):
-    with pytest.raises(UsageError, match=message):
-        check_labels(labels, 3)
-
-
-@pytest.mark.parametrize(
-    ("targets", "message"),
-    [
-        ([0.5, "good"], r"target of row 1 \(counted from 0\) is 'good'; a target must be a finite number"),
-        ([0.5, 1, None], "row 2 .* is missing;"),
-        ([np.nan], "row 0 .* is missing;"),
-        ([1.0, np.inf], "row 1 .* is inf;"),
-        ([], r"targets have the shape \(0,\)"),
-        ([[1.0], [2.0]], r"targets have the shape \(2, 1\)"),
-    ],
-)
-def test_the_row_and_value_of_a_wrong_target_are_named(targets, message):
-    with pytest.raises(UsageError, match=message):
-        check_numbers(targets, "target")
-    with pytest.raises(UsageError, match=message):
-        regression_scores(targets, targets)
+def test_wrong_targets_are_refused():
+    with pytest.raises(UsageError, match=r"target of row 1 .* is 'good'"):
+        regression_scores([0.5, "good"], [0.5, 1.0])
 
 
 def test_auc_and_average_precision_by_hand():
@@ -120,7 +75,6 @@ def test_one_class_alone_is_said_not_scored(figure):
         figure([0, 2], [0.1, 0.5])
 
 
-@settings(deadline=None)
 @given(TWO_CLASSES, st.sampled_from(THRESHOLD_METRICS))
 # Thresholds 0 and 1 are equally good here, but the sums of their rounded rates differ in the last bit.
 @example([(0, 0)] * 5 + [(0, 1)] * 3 + [(0, 2), (1, 0), (1, 1), (1, 2)], "balanced_accuracy")
@@ -183,7 +137,7 @@ def test_macro_f1_by_hand():
     assert macro_f1_interval([0, 1], [1, 0], 2) == (0, 0, 0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=20),
     st.permutations(range(3)),

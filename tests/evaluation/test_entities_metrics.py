@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 from seqeval.scheme import IOB2
@@ -49,7 +49,6 @@ tags = st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y", "E-X", "S-Y"])
 pairs = st.lists(st.lists(st.tuples(tags, tags), min_size=1, max_size=6), min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(sentences=pairs)
 def test_counts_and_report_agree_with_seqeval(sentences):
     gold = [[pair[0] for pair in sentence] for sentence in sentences]

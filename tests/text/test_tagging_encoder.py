@@ -57,7 +57,7 @@ def test_what_is_saved_comes_back(tmp_path):
     assert document["sha256"] == checksum(document) and document["words"] == ["rome", "é", "😀"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(words=st.lists(st.text(st.characters(exclude_categories=())), max_size=8, unique=True))
 def test_any_vocabulary_comes_back(tmp_path_factory, words):
     path = tmp_path_factory.getbasetemp() / "any-tagging.json"
