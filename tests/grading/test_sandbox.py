@@ -114,6 +114,12 @@ def test_an_answer_that_slows_a_given_cell_down_is_not(submit, how, monkeypatch)
     ] * 2
 
 
+def test_a_kernel_that_dies_in_the_last_cell(submit, how):
+    source = "def masked_max(states, mask):\n    import os\n    os._exit(0)"
+    result = grade_file(submit(q6=source), how)
+    assert (result["questions"][-1]["status"], result["points"]) == ("crashed", 14)
+
+
 def test_the_schema_of_a_grade(submit, how, tmp_path):
     schema = json.loads((sandbox._HIDDEN / "grade.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
