@@ -179,6 +179,21 @@ def publish_model(
     print(f"app/models/{task}: {size / 1e6:.1f} MB")
 
 
+@app.command("site")
+def make_site(
+    profile: Annotated[str, typer.Option(help="smoke, fast or full: whose run to show.")] = "fast",
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder of executed notebooks; default runs/PROFILE.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the site; default runs/site.")] = None,
+) -> None:
+    """Render the executed notebooks as a site to read offline; a broken link fails it."""
+    from course_lib.site import build_site
+
+    site = build_site(profile, runs=runs, out=out)
+    print(f"{site.start}: {site.num_notebooks} notebooks, {site.num_executed} of them with their outputs.")
+
+
 @exercises.command("release")
 def release_exercises(
     names: Annotated[list[str] | None, typer.Argument(metavar="[exNN]...", help="None means all.")] = None,
