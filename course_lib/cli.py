@@ -129,10 +129,20 @@ def run_notebooks(
         bool,
         typer.Option("--save", help="Write what was measured into notebooks/results.json; implied by full."),
     ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only those that missed a gate in the last run of the profile.")
+    ] = False,
 ) -> None:
     """Run notebooks and hold them to notebooks/expectations.toml; exit 0 only if every gate held."""
-    from course_lib.runner import report, run, save_results
+    from course_lib.runner import failed_notebooks, report, run, save_results
 
+    if failed:
+        if notebooks:
+            raise UsageError("--failed chooses the notebooks: give it or their numbers, not both.")
+        notebooks = failed_notebooks(profile, out=out)
+        if not notebooks:
+            print("In the last run every gate held.")
+            return
     outcomes = run(notebooks or [], profile, out=out)
     print("\n" + report(outcomes, profile))
     if save or profile == "full":

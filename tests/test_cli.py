@@ -1,8 +1,10 @@
 """The `course` command: exit codes, one sentence an error, a traceback only with --debug."""
 
+import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -75,8 +77,30 @@ def test_run_is_green_and_saves_when_asked_or_full(course, pretend_run):
         assert [call[0] for call in calls[1:]] == ["save"] * saves
 
 
+def test_failed_runs_again_what_missed_a_gate_and_nothing_else(course, pretend_run, tmp_path):
+    calls = pretend_run(b=HELD)
+    last = {"a": asdict(HELD), "b": asdict(MISSED), "c": asdict(HELD)}
+    (tmp_path / "results.json").write_text(json.dumps({"profile": "fast", "seed": 0, "notebooks": last}))
+    assert course("run", "--failed", "--out", str(tmp_path))[0] == 0
+    assert calls == [("run", (["b"], "fast"), {"out": tmp_path})]
+
+    del last["b"]
+    (tmp_path / "results.json").write_text(json.dumps({"profile": "fast", "seed": 0, "notebooks": last}))
+    calls.clear()
+    assert course("run", "--failed", "--out", str(tmp_path)) == (0, "In the last run every gate held.\n", "")
+    assert calls == []  # not all of them, which an empty list of notebooks would mean
+
+
 def test_wrong_use_is_two_and_one_sentence(course, tmp_path):
     for arguments, message in (
+        (
+            ("run", "--failed", "--out", str(tmp_path)),
+            f"course: There is no {tmp_path}/results.json: leave --failed out",
+        ),
+        (
+            ("run", "4", "--failed"),
+            "course: --failed chooses the notebooks: give it or their numbers, not both.",
+        ),
         (("run", "--profile", "fats"), "course: Unknown profile 'fats'. Did you mean 'fast'?"),
         (("run", "nope"), "course: Unknown notebook 'nope'."),
         (("data", "fetch"), "course: Name the data sets"),

@@ -16,6 +16,12 @@ class Interval(NamedTuple):
     high: float
 
 
+def check_level(level: float) -> None:
+    """Raises UsageError unless the level of an interval is a share of cases, above 0 and below 1."""
+    if not 0 < level < 1:
+        raise UsageError(f"The level of the interval is {level}; it must lie between 0 and 1, such as 0.95.")
+
+
 def bootstrap_interval(
     counts: np.ndarray,
     statistic: Callable[[np.ndarray], np.ndarray],
@@ -46,8 +52,7 @@ def bootstrap_interval(
     counts = np.asarray(counts, dtype=np.float64)
     if counts.ndim != 2 or len(counts) == 0:
         raise UsageError(f"The counts have the shape {counts.shape}: they need one row for each unit.")
-    if not 0 < level < 1:
-        raise UsageError(f"The level of the interval is {level}; it must lie between 0 and 1, such as 0.95.")
+    check_level(level)
     random = np.random.default_rng(seed)
     num_units = len(counts)
     sums = np.empty((num_resamples, counts.shape[1]))

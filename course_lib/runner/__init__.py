@@ -2,6 +2,15 @@
 
 from course_lib.runner.notebooks import COLAB_SETUP, find_notebooks
 from course_lib.runner.results import generate, save_results
-from course_lib.runner.run import Outcome, report, run
+from course_lib.runner.run import Outcome, failed_notebooks, report, run
 
-__all__ = ["COLAB_SETUP", "Outcome", "find_notebooks", "generate", "report", "run", "save_results"]
+__all__ = [
+    "COLAB_SETUP",
+    "Outcome",
+    "failed_notebooks",
+    "find_notebooks",
+    "generate",
+    "report",
+    "run",
+    "save_results",
+]

@@ -11,7 +11,7 @@ from typing import Any
 
 import nbformat
 
-from course_lib.errors import unknown_name
+from course_lib.errors import UsageError, unknown_name
 from course_lib.runner.files import write_atomically
 from course_lib.runner.gates import DEFAULT_BUDGETS, Expectations, load_expectations, missed_gates
 from course_lib.runner.notebooks import (
@@ -134,6 +134,19 @@ def run_notebook(
             peak_memory_mb=outcome.peak_memory_mb,
         )
     return outcome
+
+
+def failed_notebooks(profile: str, *, out: Path | None = None, root: Path = REPOSITORY) -> list[str]:
+    """The notebooks that missed a gate in the last run into `out`, by default runs/<profile>.
+
+    Raises:
+        UsageError: there was no run.
+    """
+    results = (out or root / "runs" / profile) / "results.json"
+    if not results.exists():
+        raise UsageError(f"There is no {results}: leave --failed out to run the notebooks a first time.")
+    measured = json.loads(results.read_text(encoding="utf-8"))["notebooks"]
+    return [name for name, outcome in measured.items() if outcome["failures"]]
 
 
 def report(outcomes: dict[str, Outcome], profile: str, *, root: Path = REPOSITORY) -> str:
