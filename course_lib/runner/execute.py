@@ -1,8 +1,9 @@
 """Child process of `course run`: one notebook through papermill. Its parent may kill it at any time.
 
-    python -m course_lib.runner.execute NOTEBOOK EXECUTED STATUS PROFILE SEED
+    python -m course_lib.runner.execute NOTEBOOK EXECUTED STATUS PROFILE SEED PROGRESS
 
-STATUS receives one JSON string: what went wrong, or "" if every cell ran.
+STATUS receives one JSON string: what went wrong, or "" if every cell ran. PROGRESS is 1 for a bar and 0 for
+none.
 """
 
 import json
@@ -14,7 +15,7 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 
 
-def main(notebook: Path, executed: Path, status: Path, profile: str, seed: int) -> None:
+def main(notebook: Path, executed: Path, status: Path, profile: str, seed: int, progress: bool) -> None:
     """Execute the notebook from its own folder, as Jupyter does, and write the status file."""
     # Ctrl-C reaches the parent, which stops everything at once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -25,7 +26,7 @@ def main(notebook: Path, executed: Path, status: Path, profile: str, seed: int) 
             executed,
             parameters={"PROFILE": profile, "SEED": seed},
             kernel_name="python3",
-            progress_bar={"desc": notebook.stem},
+            progress_bar={"desc": notebook.stem} if progress else False,
             cwd=notebook.parent,
             # Otherwise ipykernel warns, once per notebook, that it talks over the local loopback unencrypted.
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
@@ -40,4 +41,4 @@ def main(notebook: Path, executed: Path, status: Path, profile: str, seed: int) 
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), sys.argv[4], int(sys.argv[5]))
+    main(*map(Path, sys.argv[1:4]), sys.argv[4], int(sys.argv[5]), sys.argv[6] == "1")

@@ -1,5 +1,6 @@
 """Which notebooks there are, which were asked for, and what an executed one says."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,22 @@ def select_notebooks(wanted: Iterable[str], notebooks: dict[str, Path]) -> dict[
             raise unknown_name("notebook", text, notebooks)
         chosen |= matches
     return {name: path for name, path in notebooks.items() if name in chosen or not chosen}
+
+
+def predecessors(notebooks: dict[str, Path]) -> dict[str, set[str]]:
+    """For each notebook the earlier ones that touch an artifact which it touches, too: it runs after them.
+
+    The code says `lesson.artifact("name")` with the name written out.
+    """
+    touched = {
+        name: set(re.findall(r'lesson\.artifact\(\\"([^"\\]+)\\"\)', path.read_text(encoding="utf-8")))
+        for name, path in notebooks.items()
+    }
+    names = list(notebooks)
+    return {
+        name: {earlier for earlier in names[:place] if touched[earlier] & touched[name]}
+        for place, name in enumerate(names)
+    }
 
 
 def recorded_metrics(notebook: NotebookNode) -> tuple[dict[str, bool | int | float], list[str]]:

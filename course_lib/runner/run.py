@@ -4,7 +4,9 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from course_lib.runner.notebooks import (
     find_notebooks,
     last_started_cell,
     num_unexecuted,
+    predecessors,
     recorded_metrics,
     select_notebooks,
     started_session,
@@ -39,20 +42,30 @@ class Outcome:
 
 
 def run(
-    wanted: Iterable[str], profile: str, *, seed: int = 0, out: Path | None = None, root: Path = REPOSITORY
+    wanted: Iterable[str],
+    profile: str,
+    *,
+    jobs: int = 1,
+    seed: int = 0,
+    out: Path | None = None,
+    root: Path = REPOSITORY,
 ) -> dict[str, Outcome]:
     """Run notebooks in reading order and hold each to notebooks/expectations.toml.
 
     Args:
         wanted: "4", "04" or "04_training"; nothing means all.
         profile: "smoke", "fast" or "full".
+        jobs: how many run at once; a notebook starts only when those whose artifacts it reads have ended.
         seed: the notebooks' parameter SEED.
         out: folder for the executed notebooks and results.json; default runs/<profile>.
         root: the repository.
 
     Raises:
-        UsageError: unknown profile or notebook, or a slip in expectations.toml; raised before anything runs.
+        UsageError: unknown profile or notebook, jobs below 1, or a slip in expectations.toml; raised before
+            anything runs.
     """
+    if jobs < 1:
+        raise UsageError(f"At least one notebook must run at a time, not {jobs}.")
     if profile not in PROFILES:
         raise unknown_name("profile", profile, PROFILES)
     notebooks = find_notebooks(root)
@@ -60,14 +73,40 @@ def run(
     expectations = load_expectations(root / "notebooks" / "expectations.toml", notebooks)
     out = out or root / "runs" / profile
     out.mkdir(parents=True, exist_ok=True)
-    outcomes = {}
-    for name, path in selected.items():
-        outcomes[name] = run_notebook(path, out / path.name, profile, seed, expectations)
-        # After every notebook, so that a run that is stopped leaves what it has.
-        measured = {finished: asdict(outcome) for finished, outcome in outcomes.items()}
-        document = {"profile": profile, "seed": seed, "notebooks": measured}
-        write_atomically(out / "results.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    return outcomes
+    before = predecessors(selected)
+    waiting, running, outcomes = list(selected), {}, {}
+    stop = threading.Event()
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            while waiting or running:
+                ready = [name for name in waiting if before[name] <= outcomes.keys()]
+                for name in ready[: jobs - len(running)]:
+                    waiting.remove(name)
+                    path = selected[name]
+                    task = (path, out / path.name, profile, seed, expectations)
+                    running[pool.submit(run_notebook, *task, jobs=jobs, stop=stop)] = name
+                # Awake now and then, since on Windows a wait without end is deaf to Ctrl-C.
+                ended, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    name = running.pop(future)
+                    outcomes[name] = future.result()
+                    if jobs > 1:
+                        _say_how_it_went(name, outcomes[name])
+                if ended:
+                    # After every notebook, so that a run that is stopped leaves what it has.
+                    measured = {name: asdict(outcomes[name]) for name in selected if name in outcomes}
+                    document = {"profile": profile, "seed": seed, "notebooks": measured}
+                    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+                    write_atomically(out / "results.json", text)
+        except BaseException:
+            stop.set()
+            raise
+    return {name: outcomes[name] for name in selected}
+
+
+def _say_how_it_went(name: str, outcome: Outcome) -> None:
+    status = "failed" if outcome.failures else "ok"
+    print(f"{name}: {status} after {outcome.wall_seconds:.0f} s", flush=True)
 
 
 def run_notebook(
@@ -78,24 +117,29 @@ def run_notebook(
     expectations: Expectations,
     *,
     deadline_seconds: float | None = None,
+    jobs: int = 1,
+    stop: threading.Event | None = None,
 ) -> Outcome:
     """Execute one notebook and check it; whatever the notebook does ends up in the outcome's failures.
 
     It is stopped at `deadline_seconds`, by default twice its time budget and at least a minute more than it:
-    the time budget is a gate, and a slow run should still show its metrics.
+    the time budget is a gate, and a slow run should still show its metrics. With `jobs` running at once,
+    each gets so many times its budget of seconds, and only a notebook alone shows a bar. Setting `stop` from
+    another thread ends the run.
     """
     name = notebook.stem
-    budget = expectations.get((name, profile), DEFAULT_BUDGETS[profile]).wall_seconds
+    budget = expectations.get((name, profile), DEFAULT_BUDGETS[profile]).wall_seconds * jobs
     deadline_seconds = deadline_seconds or max(2 * budget, budget + 60)
     executed.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         status = Path(folder) / "status.json"
-        arguments = [notebook.resolve(), executed.resolve(), status, profile, seed]
+        arguments = [notebook.resolve(), executed.resolve(), status, profile, seed, int(jobs == 1)]
         watched = watch(
             [sys.executable, "-m", "course_lib.runner.execute", *map(str, arguments)],
             deadline_seconds=deadline_seconds,
             # The kernel must be this Python, not one that the user registered under the name python3.
             env={**os.environ, "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+            stop=stop,
         )
         failure = json.loads(status.read_text(encoding="utf-8")) if status.exists() else None
 
@@ -132,6 +176,7 @@ def run_notebook(
             metrics=outcome.metrics,
             wall_seconds=outcome.wall_seconds,
             peak_memory_mb=outcome.peak_memory_mb,
+            jobs=jobs,
         )
     return outcome
 

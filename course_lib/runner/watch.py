@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -19,7 +20,7 @@ _MARK = "COURSE_RUN_MARK"
 class Watched:
     """What became of the command: `exit_code` is None if it was stopped, and `limit` then says why.
 
-    `limit` is "time", "memory" or "processes", or None if the command came to its own end.
+    `limit` is "time", "memory", "processes" or "stop", or None if the command came to its own end.
     """
 
     exit_code: int | None
@@ -36,6 +37,7 @@ def watch(
     max_memory_mb: float = float("inf"),
     max_processes: float = float("inf"),
     after_start: Callable[[], object] = lambda: None,
+    stop: threading.Event | None = None,
     **streams: Any,
 ) -> Watched:
     """Run a command to its end or to a limit; afterwards no process that it started is alive.
@@ -47,6 +49,7 @@ def watch(
         deadline_seconds, max_memory_mb, max_processes: limits, the last two of the whole tree.
         env: its environment.
         after_start: called once the process runs.
+        stop: once another thread sets it, the command is stopped.
         streams: `stdin`, `stdout` and `stderr`, as `subprocess.Popen` takes them.
     """
     # A kernel runs in a session of its own and may lose its parent, but every descendant inherits the mark.
@@ -65,6 +68,8 @@ def watch(
                 limit = "memory"
             elif num_processes > max_processes:
                 limit = "processes"
+            elif stop is not None and stop.is_set():
+                limit = "stop"
             else:
                 remaining = began + deadline_seconds - time.perf_counter()
                 with contextlib.suppress(subprocess.TimeoutExpired):

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from course_lib.errors import UsageError
-from course_lib.runner.gates import load_expectations
+from course_lib.runner.gates import load_expectations, missed_gates
+from course_lib.runner.notebooks import find_notebooks
 from course_lib.runner.run import report, run, run_notebook
 
 LESSON = "from course_lib.session import Lesson\nlesson = Lesson('any', PROFILE, SEED)"
@@ -72,6 +73,39 @@ def test_every_failure_is_named_and_the_next_notebook_runs(make_course):
     assert processes_with(str(root)) == []
 
 
+def test_two_at_once_and_each_after_those_whose_artifacts_it_reads(make_course, monkeypatch):
+    monkeypatch.setenv("COURSE_ARTIFACTS", "artifacts")  # in the folder where the notebooks stand
+    clock = "import time\nlesson.record({!r}, time.time())"
+    rest = "time.sleep(3)"
+    root = make_course(
+        {
+            "01_writes": [
+                LESSON,
+                clock.format("begin"),
+                "import time; time.sleep(3)\n(lesson.artifact(\"words\") / 'x').write_text('seven')",
+                clock.format("end"),
+            ],
+            "02_reads": [
+                LESSON,
+                clock.format("begin"),
+                "assert (lesson.artifact(\"words\") / 'x').read_text() == 'seven'",
+            ],
+            "03_apart": [LESSON, clock.format("begin"), rest, clock.format("end")],
+            "04_fails": [LESSON, "1 / 0"],
+        }
+    )
+
+    outcomes = run([], "smoke", jobs=2, root=root)
+
+    assert list(outcomes) == ["01_writes", "02_reads", "03_apart", "04_fails"]
+    assert [len(outcome.failures) for outcome in outcomes.values()] == [0, 0, 0, 1]
+    first, reader, apart = (outcomes[name].metrics for name in ("01_writes", "02_reads", "03_apart"))
+    assert apart["begin"] < first["end"]
+    assert reader["begin"] > first["end"]
+    stored = json.loads((root / "runs/smoke/results.json").read_text(encoding="utf-8"))
+    assert list(stored["notebooks"]) == list(outcomes)
+
+
 def test_a_hang_is_stopped_and_nothing_is_left_behind(make_course, tmp_path):
     detached = (
         "import subprocess, sys\n"
@@ -91,10 +125,11 @@ def test_a_hang_is_stopped_and_nothing_is_left_behind(make_course, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("stop", ["Ctrl-C", "SIGTERM"])
-def test_stopping_the_command_stops_everything(make_course, tmp_path, stop):
+@pytest.mark.parametrize(("stop", "jobs"), [("Ctrl-C", 1), ("Ctrl-C", 2), ("SIGTERM", 1), ("SIGTERM", 2)])
+def test_stopping_the_command_stops_everything(make_course, tmp_path, stop, jobs):
     flag = tmp_path / "running"
-    root = make_course({"01_hangs": [f"open({str(flag)!r}, 'w').close()\nimport time; time.sleep(99)"]})
+    hang = [f"open({str(flag)!r}, 'w').close()\nimport time; time.sleep(99)"]
+    root = make_course({"01_hangs": hang, "02_hangs": hang})
     script = (
         "import functools, pathlib, signal, sys, course_lib.runner as runner, course_lib.cli as cli\n"
         # A test run in the background inherits an ignored Ctrl-C.
@@ -102,7 +137,7 @@ def test_stopping_the_command_stops_everything(make_course, tmp_path, stop):
         "runner.run = functools.partial(runner.run, root=pathlib.Path(sys.argv.pop()))\n"
         "cli.main()"
     )
-    command = [sys.executable, "-c", script, "run", "--profile", "smoke", str(root)]
+    command = [sys.executable, "-c", script, "run", "--profile", "smoke", "--jobs", str(jobs), str(root)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while not flag.exists():
         assert process.poll() is None
@@ -159,6 +194,10 @@ def test_each_gate_goes_red(make_course):
     slow, big = outcomes["03_costly"].failures
     assert slow.endswith("s, its time budget is 1 s") and big.endswith("MB, its memory budget is 250 MB")
     assert 300 < outcomes["03_costly"].peak_memory_mb < 900
+    expectations = load_expectations(root / "notebooks/expectations.toml", find_notebooks(root))
+    costs = {"metrics": {}, "wall_seconds": 1.9, "peak_memory_mb": 240}
+    assert missed_gates("03_costly", "fast", expectations, jobs=2, **costs) == []
+    assert missed_gates("03_costly", "fast", expectations, **costs) == ["took 1.9 s, its time budget is 1 s"]
     assert outcomes["04_no_section"].failures == ["expectations.toml has no section [04_no_section.fast]"]
     lines = report(outcomes, "fast", root=root).splitlines()
     assert [line.split()[1] for line in lines[1:5]] == ["ok", "failed", "failed", "failed"]
@@ -194,6 +233,8 @@ def test_unknown_names_are_refused_before_anything_runs(make_course):
         run(["04_trainin"], "smoke", root=root)
     with pytest.raises(UsageError, match="Unknown notebook '7'"):
         run(["7"], "smoke", root=root)
+    with pytest.raises(UsageError, match="At least one notebook must run at a time, not 0"):
+        run([], "smoke", jobs=0, root=root)
     assert not (root / "runs").exists()
 
 
