@@ -129,6 +129,7 @@ def run_notebooks(
         bool,
         typer.Option("--save", help="Write what was measured into notebooks/results.json; implied by full."),
     ] = False,
+    jobs: Annotated[int, typer.Option(help="How many notebooks run at once.")] = 1,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only those that missed a gate in the last run of the profile.")
     ] = False,
@@ -143,7 +144,7 @@ def run_notebooks(
         if not notebooks:
             print("In the last run every gate held.")
             return
-    outcomes = run(notebooks or [], profile, out=out)
+    outcomes = run(notebooks or [], profile, jobs=jobs, out=out)
     print("\n" + report(outcomes, profile))
     if save or profile == "full":
         save_results(outcomes, profile)
