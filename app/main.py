@@ -11,7 +11,9 @@ st.navigation(
         st.Page("views/start.py", title="Start", icon=":material/home:", default=True),
         st.Page("views/sentiment.py", title="Sentiment", icon=":material/thumbs_up_down:"),
         st.Page("views/entities.py", title="Entities", icon=":material/label:"),
+        st.Page("views/relations.py", title="Relations", icon=":material/hub:"),
         st.Page("views/summarization.py", title="Summarization", icon=":material/short_text:"),
+        st.Page("views/translation.py", title="Translation", icon=":material/translate:"),
         st.Page("views/compare.py", title="Compare", icon=":material/balance:"),
         st.Page("views/about.py", title="About", icon=":material/info:"),
     ]

@@ -17,13 +17,16 @@ import onnxruntime
 import streamlit as st
 
 from course_lib.errors import CourseError, UsageError
-from course_lib.serving.predictors import GRAPHS, PREDICTORS, read_card
+from course_lib.serving.cards import model_files, read_card
+from course_lib.serving.predictors import PREDICTORS
 from course_lib.text.spreadsheet import csv_bytes, neutral
 
 TITLES = {
     "sentiment": "Sentiment",
     "entities": "Entities",
+    "relations": "Relations",
     "summary": "Summarization",
+    "translation": "Translation",
     "reviews": "Film reviews, for comparison",
 }
 MODELS = Path(os.environ.get("COURSE_MODELS") or Path(__file__).parent / "models")
@@ -66,6 +69,12 @@ def load_card(task: str) -> dict[str, Any]:
 def plain(text: str) -> str:
     """The text for Streamlit's Markdown, with nothing in it that Markdown would interpret."""
     return re.sub(r"([\\`*_{}\[\]<>()#+!|$:~&])", r"\\\1", _INVISIBLE.sub("", text))
+
+
+def visible(text: str, length: int) -> str:
+    """At most so many characters of the text, without those that are invisible or turn the direction."""
+    text = _INVISIBLE.sub("", text)
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def safe(text: str) -> str:
@@ -143,7 +152,7 @@ def _show_link(text):
 def show_facts(task: str, precision: str, latency_ms: float, facts: Sequence[str]) -> None:
     """One quiet line: how long it took, where, with which model, and what else is worth knowing."""
     card = load_card(task)
-    version = card["files"][GRAPHS[precision]]["sha256"][:8]
+    version = card["files"][model_files(task, precision)[0]]["sha256"][:8]
     parts = [f"{latency_ms:.1f} ms", "CPU", f"model {version} of {card['date']}, {precision}", *facts]
     st.caption(plain(" · ".join(parts)))
 

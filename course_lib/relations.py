@@ -471,14 +471,30 @@ class RelationExtractor:
         relations, has_pair = [], False
         for start, end in sentence_spans(text):
             spans = [(start + first, start + last) for first, last in news_token_spans(text[start:end])]
-            sentence = self._sentence(text, spans, [e for e in entities if start <= e.start and e.end <= end])
-            has_pair = has_pair or len(sentence.entities) > 1
-            relations += self._relations(text, spans, sentence)
+            tokens = [text[first:last] for first, last in spans]
+            inside = _entities_of(spans, [e for e in entities if start <= e.start and e.end <= end])
+            has_pair = has_pair or len(inside) > 1
+            for relation, confidence in self.relate(tokens, inside):
+                relations.append(_in_text(text, spans, tokens, relation, confidence))
         if relations:
             return RelationAnswer(relations, "")
         if not has_pair:
             return RelationAnswer([], "There are no relations: no sentence holds two names.")
         return RelationAnswer([], f"No relation has a confidence of {self.threshold:.2f} or more.")
+
+    def relate(self, tokens: Sequence[str], entities: Sequence[EntitySpan]) -> list[tuple[Relation, float]]:
+        """The relations of one sentence and their confidences, those from the threshold on.
+
+        Args:
+            tokens: of the sentence.
+            entities: its names, in order.
+        """
+        pos = tuple(tag for _, tag in self._tagger.tag(tokens))
+        sentence = Sentence(tuple(tokens), pos, tuple(entities))
+        found = candidates(sentence)
+        rows = [features(sentence, relation, self._phrase_counts) for relation in found]
+        rated = zip(found, self._confidence.probabilities(rows).tolist(), strict=True)
+        return [(relation, confidence) for relation, confidence in rated if confidence >= self.threshold]
 
     def save(self, path: str | Path) -> None:
         """Writes everything but `find_entities` into one JSON file."""
@@ -523,26 +539,24 @@ class RelationExtractor:
                 f"The relation extractor {path} cannot be read ({error}): run notebook 10_relations again."
             ) from error
 
-    def _sentence(self, text, spans, entities):
-        starts, ends = [start for start, _ in spans], [end for _, end in spans]
-        found = []
-        for entity in entities:
-            first, last = bisect.bisect_right(starts, entity.start) - 1, bisect.bisect_left(ends, entity.end)
-            found.append(EntitySpan(entity.type, first, last + 1))
-        tokens = tuple(text[start:end] for start, end in spans)
-        return Sentence(tokens, tuple(tag for _, tag in self._tagger.tag(tokens)), tuple(found))
 
-    def _relations(self, text, spans, sentence):
-        found = candidates(sentence)
-        rows = [features(sentence, relation, self._phrase_counts) for relation in found]
-        for relation, probability in zip(found, self._confidence.probabilities(rows).tolist(), strict=True):
-            if probability >= self.threshold:
-                parts = [
-                    text[spans[entity.start][0] : spans[entity.end - 1][1]]
-                    for entity in (relation.subject, relation.object)
-                ]
-                phrase = " ".join(sentence.tokens[number] for number in relation.phrase)
-                yield TextRelation(parts[0], phrase, parts[1], probability, spans[0][0], spans[-1][1])
+def _entities_of(spans, entities):
+    """Entities by character offsets as spans of the tokens that stand at `spans`."""
+    starts, ends = [start for start, _ in spans], [end for _, end in spans]
+    found = []
+    for entity in entities:
+        first, last = bisect.bisect_right(starts, entity.start) - 1, bisect.bisect_left(ends, entity.end)
+        found.append(EntitySpan(entity.type, first, last + 1))
+    return found
+
+
+def _in_text(text, spans, tokens, relation, confidence):
+    subject, object_ = (
+        text[spans[entity.start][0] : spans[entity.end - 1][1]]
+        for entity in (relation.subject, relation.object)
+    )
+    phrase = " ".join(tokens[number] for number in relation.phrase)
+    return TextRelation(subject, phrase, object_, confidence, spans[0][0], spans[-1][1])
 
 
 def _pattern_tags(sentence: Sentence) -> list[str]:

@@ -4,7 +4,7 @@ import streamlit as st
 from shared import MODELS, TITLES, plain, runtime
 
 from course_lib.errors import CourseError
-from course_lib.serving.predictors import read_card
+from course_lib.serving.cards import read_card
 
 st.title("About")
 st.write(

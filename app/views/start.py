@@ -4,7 +4,7 @@ import streamlit as st
 from shared import MODELS, TITLES, plain
 
 from course_lib.errors import CourseError
-from course_lib.serving.predictors import read_card
+from course_lib.serving.cards import read_card
 
 PAGES = {
     "sentiment": (
@@ -12,7 +12,12 @@ PAGES = {
         "Negative, neutral or positive? Every word's part in the answer is shown.",
     ),
     "entities": ("views/entities.py", "Persons, places, organizations and other names, marked in your text."),
+    "relations": ("views/relations.py", "Who does what to whom: two names and the words that relate them."),
     "summary": ("views/summarization.py", "The sentences that speak for the whole text."),
+    "translation": (
+        "views/translation.py",
+        "From English into Spanish, with what the model read for each piece that it wrote.",
+    ),
     "reviews": (
         "views/compare.py",
         "Learned from film reviews alone and knows no neutral. The page Compare sets it beside the first.",
@@ -21,8 +26,8 @@ PAGES = {
 
 st.title("Large NLP models from scratch")
 st.write(
-    "Four small models, trained by the notebooks of this course on a laptop. Each is a bidirectional LSTM "
-    "encoder with a head for its task; each takes a few megabytes at most and answers in milliseconds."
+    "Small models, trained by the notebooks of this course on a laptop. At the heart of each is a "
+    "bidirectional LSTM encoder; each takes megabytes, not gigabytes, and answers in milliseconds."
 )
 for task, (page, text) in PAGES.items():
     with st.container(border=True):
@@ -43,6 +48,6 @@ for task, (page, text) in PAGES.items():
         )
 st.write(
     "What you type stays in this session: it is neither stored nor logged. The models learned from rated "
-    "sentences, film reviews, news of 1996 and BBC articles; on other kinds of text they are wrong more "
-    "often, and each page has an example of that."
+    "sentences, film reviews, news of 1996, BBC articles and translated everyday sentences; on other kinds "
+    "of text they are wrong more often, and each page has an example of that."
 )

@@ -69,10 +69,14 @@ def word_vectors(model: keras.Model) -> np.ndarray | None:
 def compress_words(model: keras.Model) -> WordVectors | None:
     """Rounds the model's word vectors to 8 bits, in place, and returns them; None without words."""
     layer = _word_layer(model)
-    if layer is None:
-        return None
-    words = WordVectors.compress(layer.get_weights()[0])
-    layer.set_weights([words.look_up(np.arange(len(words.values)))])
+    return None if layer is None else compress_layer(layer)
+
+
+def compress_layer(layer: keras.layers.Layer) -> WordVectors:
+    """Rounds the first weight of an embedding to 8 bits, in place, and returns it."""
+    vectors, *others = layer.get_weights()
+    words = WordVectors.compress(vectors)
+    layer.set_weights([words.look_up(np.arange(len(vectors))), *others])
     return words
 
 
@@ -115,12 +119,21 @@ def check_parity(
             for values in (alone, found[row][kept]):
                 # Unlike max(), it lets a NaN through.
                 largest = float(np.maximum(largest, np.abs(values - expected[row][kept]).max()))
-    if not largest <= TOLERANCE:
+    return within_tolerance(largest)
+
+
+def within_tolerance(difference: float, tolerance: float = TOLERANCE) -> float:
+    """The largest difference of a network to its Keras model.
+
+    Raises:
+        CourseError: it is above the tolerance, or not a number.
+    """
+    if not difference <= tolerance:
         raise CourseError(
-            f"The exported network differs from its Keras model by {largest:.1e}, more than {TOLERANCE:.0e}; "
-            "nothing was exported. Was the model built by this version of the course?"
+            f"The exported network differs from its Keras model by {difference:.1e}, more than "
+            f"{tolerance:.0e}; nothing was exported. Was the model built by this version of the course?"
         )
-    return largest
+    return difference
 
 
 class _Graph:
@@ -147,10 +160,17 @@ class _Graph:
         return name
 
     def finish(self, output, shape):
-        self.nodes.append(helper.make_node("Identity", [output], ["logits"], name="logits"))
+        """The model whose only output is `logits`."""
         shape = [size or name for size, name in zip(shape, ("batch", "time", ""), strict=False)]
-        logits = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, shape)
-        graph = helper.make_graph(self.nodes, "network", self.inputs, [logits], self.weights)
+        return self.finish_all({"logits": (output, shape)})
+
+    def finish_all(self, outputs):
+        """The model of several float outputs: name → (result, shape)."""
+        values = []
+        for name, (output, shape) in outputs.items():
+            self.nodes.append(helper.make_node("Identity", [output], [name], name=name))
+            values.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+        graph = helper.make_graph(self.nodes, "network", self.inputs, values, self.weights)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION
         )
@@ -158,7 +178,8 @@ class _Graph:
         return model
 
     def words(self, layer):
-        return self.input("word_vectors", onnx.TensorProto.FLOAT, "batch", "time", layer.output_dim)
+        embedding_dim = layer.get_weights()[0].shape[1]
+        return self.input("word_vectors", onnx.TensorProto.FLOAT, "batch", "time", embedding_dim)
 
     def is_real(self, ids):
         """True where an id is not padding."""
@@ -170,23 +191,45 @@ class _Graph:
 
     def bilstm(self, layer, states, lengths):
         """(batch, time, features) to (batch, time, 2 * hidden_dim); zeros at padding."""
+        return self.steps(self.lstm(layer, states, lengths), layer)
+
+    def lstm(self, layer, states, lengths="", first=()):
+        """An LSTM's own result; `steps` and `last` make the usual ones of it.
+
+        Args:
+            layer: Keras's `LSTM`, or `Bidirectional` of one.
+            states: float (batch, time, features).
+            lengths: int32 (batch,); "" reads all time steps.
+            first: hidden state and cell before the first step, (batch, hidden_dim); without them zeros.
+        """
         weights = [np.split(weight, 4, axis=-1) for weight in layer.get_weights()]
         # Keras orders the gates input, forget, cell, output; ONNX input, output, forget, cell.
         weights = [np.concatenate([i, o, f, c], axis=-1).T for i, f, c, o in weights]
         kernels, recurrent_kernels, biases = (np.stack(weights[part::3]) for part in range(3))
-        hidden_dim = recurrent_kernels.shape[-1]
-        states = self.add(
+        return self.add(
             "LSTM",
             self.add("Transpose", states, perm=[1, 0, 2]),
             kernels,
             recurrent_kernels,
             np.concatenate([biases, np.zeros_like(biases)], axis=1),
             lengths,
-            hidden_size=hidden_dim,
-            direction="bidirectional",
-        )  # (time, 2, batch, hidden_dim)
-        states = self.add("Transpose", states, perm=[2, 0, 1, 3])
-        return self.add("Reshape", states, np.array([0, 0, 2 * hidden_dim]))
+            *(self.add("Unsqueeze", state, np.array([0])) for state in first),
+            hidden_size=recurrent_kernels.shape[-1],
+            direction="bidirectional" if len(kernels) == 2 else "forward",
+        )  # (time, num_directions, batch, hidden_dim)
+
+    def steps(self, lstm, layer):
+        """The states at every step, (batch, time, num_directions * hidden_dim); zeros at padding."""
+        states = self.add("Transpose", lstm, perm=[2, 0, 1, 3])
+        return self.add("Reshape", states, np.array([0, 0, _state_dim(layer)]))
+
+    def last(self, lstm, layer):
+        """Hidden state and cell behind the last real step, both (batch, num_directions * hidden_dim)."""
+        shape = np.array([0, _state_dim(layer)])
+        return [
+            self.add("Reshape", self.add("Transpose", f"{lstm}_{name}", perm=[1, 0, 2]), shape)
+            for name in ("last_state", "last_cell")
+        ]
 
     def dense(self, layer, states):
         kernel, bias = layer.get_weights()
@@ -273,6 +316,12 @@ def _summarizer(graph, model):
 
 
 _HEADS = {"classifier": _classifier, "tagger": _tagger, "summarizer": _summarizer}
+
+
+def _state_dim(layer):
+    """Of an LSTM, or of both directions of one."""
+    weights = layer.get_weights()
+    return len(weights) // 3 * weights[1].shape[0]
 
 
 def _word_layer(model):

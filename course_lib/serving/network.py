@@ -48,7 +48,7 @@ class Network:
     Each call takes one core, so that several visitors share the machine instead of waiting for one another.
 
     Args:
-        graph: as `course_lib.serving.export.to_onnx` makes it, in bytes.
+        graph: as `to_onnx` of `course_lib.serving.export` and its neighbours make it, in bytes.
         words: the word vectors, if the graph reads words.
     """
 
@@ -59,11 +59,17 @@ class Network:
         options.enable_mem_pattern = options.enable_cpu_mem_arena = False
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._names = [node.name for node in self._session.get_inputs()]
+        self._outputs = [node.name for node in self._session.get_outputs()]
         self._words = words
 
     def __call__(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The outputs (batch, …) for inputs by name, as the Keras model takes them; it may ignore some."""
+        """The only output (batch, …) for inputs by name, as the Keras model takes them."""
+        (output,) = self.run(features).values()
+        return output
+
+    def run(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs by name, for inputs by name; it may ignore some."""
         feeds = {name: features[name] for name in self._names if name != "word_vectors"}
         if self._words is not None:
             feeds["word_vectors"] = self._words.look_up(features["token_ids"])
-        return self._session.run(None, feeds)[0]
+        return dict(zip(self._outputs, self._session.run(None, feeds), strict=True))

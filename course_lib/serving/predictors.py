@@ -4,18 +4,18 @@ A predictor is loaded from a folder that `course publish` wrote; several threads
 """
 
 import functools
-import hashlib
 import json
 import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from course_lib.decoding import segment_probabilities, viterbi
-from course_lib.errors import CourseError, unknown_name
+from course_lib.relations import Relation, RelationExtractor, TextRelation
+from course_lib.serving.cards import ENCODER, GRAPHS, RELATIONS, TRANSITIONS, WORDS, read_model
 from course_lib.serving.entities import (
     Entity,
     entity_segment,
@@ -25,15 +25,12 @@ from course_lib.serving.entities import (
     tag_transitions,
 )
 from course_lib.serving.network import Network, WordVectors
+from course_lib.serving.translation import TranslationPredictor
 from course_lib.summarization import SummarySentence, network_scores, select_sentences
 from course_lib.text import TextEncoder, pad, sentence_spans, token_spans
 from course_lib.text.features import TaggingEncoder
-from course_lib.text.tagging import EntitySpan
+from course_lib.text.tagging import EntitySpan, entity_spans
 from course_lib.text.vocabulary import UNKNOWN_ID
-
-GRAPHS = {"float32": "model.onnx", "int8": "model.int8.onnx"}
-ENCODER, WORDS, TRANSITIONS, CARD = "encoder.json", "words.npz", "transitions.json", "card.json"
-CARD_FORMAT = "course_lib.model/1"
 
 # Tokens, padding included, that the network reads at once: bounds the memory of each thread.
 _BATCH_TOKENS = 4_096
@@ -105,6 +102,14 @@ class SummaryAnswer(NamedTuple):
 
     sentences: list[SummarySentence]
     all_sentences: list[SummarySentence]
+    latency_ms: float
+
+
+class TimedRelations(NamedTuple):
+    """The relations of a text in order, else a `message` that says why there are none; the time in ms."""
+
+    relations: list[TextRelation]
+    message: str
     latency_ms: float
 
 
@@ -319,53 +324,81 @@ class SummaryPredictor:
         return [self.predict(text, num_sentences) for text in texts]
 
 
+class RelationPredictor:
+    """Finds (subject, relation phrase, object) between the entities of a sentence.
+
+    Args:
+        entities: the predictor of the arguments.
+        extractor: as notebook 10 saves it, finding its entities with that predictor.
+    """
+
+    tasks = ("relations",)
+
+    def __init__(self, entities: EntityPredictor, extractor: RelationExtractor):
+        self._entities, self._extractor = entities, extractor
+
+    @classmethod
+    def load(cls, folder: str | Path, precision: str = "float32") -> "RelationPredictor":
+        """Reads a published model and, from the folder `entities` beside it, the entities in that precision.
+
+        Arguments and errors as in `SentimentPredictor.load`, for both folders.
+        """
+        folder = Path(folder)
+        read_model(folder, precision, cls.tasks)
+        return cls.of_file(folder / RELATIONS, EntityPredictor.load(folder.parent / "entities", precision))
+
+    @classmethod
+    def of_file(cls, path: str | Path, entities: EntityPredictor) -> "RelationPredictor":
+        """Reads what `RelationExtractor.save` wrote.
+
+        Raises:
+            CourseError: the file is missing or damaged.
+        """
+        extractor = RelationExtractor.load(path, lambda text: entities.predict(text).entities)
+        return cls(entities, extractor)
+
+    @property
+    def threshold(self) -> float:
+        """The lowest confidence of a relation that is answered."""
+        return self._extractor.threshold
+
+    def predict(self, text: str) -> TimedRelations:
+        """The relations of one text; without any, the answer says why."""
+        began = time.perf_counter()
+        relations, message = self._extractor.extract(text)
+        return TimedRelations(relations, message, 1000 * (time.perf_counter() - began))
+
+    def predict_batch(self, texts: Sequence[str]) -> list[TimedRelations]:
+        """The answers for several texts, in their order; each text is a document of its own."""
+        return [self.predict(text) for text in texts]
+
+    def relate_document(self, sentences: Sequence[Sequence[str]]) -> list[list[Relation]]:
+        """The relations of a document that is split into sentences and tokens already."""
+        tagged = zip(sentences, self._entities.tag_document(sentences), strict=True)
+        return [
+            [relation for relation, _ in self._extractor.relate(tokens, entity_spans(tags))]
+            for tokens, tags in tagged
+        ]
+
+
 # By the task on a model's card.
 PREDICTORS = {
-    task: kind for kind in (SentimentPredictor, EntityPredictor, SummaryPredictor) for task in kind.tasks
+    task: kind
+    for kind in (
+        SentimentPredictor,
+        EntityPredictor,
+        SummaryPredictor,
+        RelationPredictor,
+        TranslationPredictor,
+    )
+    for task in kind.tasks
 }
 
 
-def read_card(folder: str | Path) -> dict[str, Any]:
-    """The card of a published model.
-
-    Raises:
-        CourseError: there is none, or it is damaged.
-    """
-    path = Path(folder) / CARD
-    way_out = f"make it with: course publish {path.parent.name}"
-    required = {*GRAPHS.values(), ENCODER}
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        if card["format"] != CARD_FORMAT or set(card["files"]) - {WORDS, TRANSITIONS} != required:
-            raise ValueError("another format, or other files")
-    except FileNotFoundError:
-        raise CourseError(f"There is no model in {path.parent}: {way_out}") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CourseError(f"The model card {path} is damaged ({error}): {way_out}") from error
-    return card
-
-
 def _load_network(folder, precision, tasks):
-    """The card and the network, after every file has been compared with the card."""
-    if precision not in GRAPHS:
-        raise unknown_name("precision", precision, GRAPHS)
-    folder, card = Path(folder), read_card(folder)
-    if card["task"] not in tasks:
-        raise CourseError(
-            f"{folder} holds a model for the task {card['task']}, not for {' or '.join(tasks)}: "
-            "load it with the predictor of its task."
-        )
-    contents = {}
-    for name, facts in card["files"].items():
-        try:
-            contents[name] = (folder / name).read_bytes()
-        except OSError:
-            raise CourseError(f"{folder / name} is missing: make it with: {card['command']}") from None
-        if hashlib.sha256(contents[name]).hexdigest() != facts["sha256"]:
-            raise CourseError(
-                f"{folder / name} is not the file that its card describes: make it with: {card['command']}"
-            )
-    words = WordVectors.load(folder / WORDS) if WORDS in contents else None
+    """The card, and the network with the word vectors that it reads."""
+    card, contents = read_model(folder, precision, tasks)
+    words = WordVectors.load(Path(folder) / WORDS) if WORDS in contents else None
     return card, Network(contents[GRAPHS[precision]], words)
 
 

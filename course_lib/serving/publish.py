@@ -24,24 +24,38 @@ from course_lib.data import (
     ternary_label,
 )
 from course_lib.data.catalog import load_catalog
+from course_lib.data.tatoeba import load_tatoeba_en_es, split_by_source
 from course_lib.errors import CourseError, unknown_name
 from course_lib.evaluation.bootstrap import Interval, bootstrap_interval
 from course_lib.evaluation.entities import entity_counts, f1_of_counts
 from course_lib.evaluation.rouge import rouge_scores
-from course_lib.serving.lexicon import LexiconPredictor
-from course_lib.serving.network import Network, WordVectors
-from course_lib.serving.predictors import (
+from course_lib.evaluation.translation import bleu_counts, bleu_of_sums
+from course_lib.relations import Relation, load_relation_labels, relation_counts
+from course_lib.serving.cards import (
     CARD,
     CARD_FORMAT,
     ENCODER,
     GRAPHS,
-    PREDICTORS,
+    PRECISIONS,
+    RELATIONS,
+    SOURCE_SUBWORDS,
+    SOURCE_WORDS,
+    TARGET_SUBWORDS,
+    TARGET_WORDS,
     TRANSITIONS,
+    TRANSLATION_GRAPHS,
     WORDS,
+)
+from course_lib.serving.lexicon import LexiconPredictor
+from course_lib.serving.network import Network, WordVectors
+from course_lib.serving.predictors import (
+    PREDICTORS,
     EntityPredictor,
+    RelationPredictor,
     SentimentPredictor,
     SummaryPredictor,
 )
+from course_lib.serving.translation import TranslationPredictor, search_network
 from course_lib.summarization import network_inputs
 from course_lib.text import TextEncoder, sentence_spans
 from course_lib.text.features import TaggingEncoder
@@ -52,9 +66,12 @@ PROFILES = ("fast", "full")
 SEED = 0
 # Half a point.
 MAX_LOSS = 0.005
-MAX_BYTES = 12_000_000
+MAX_BYTES = 40_000_000
 
 _NUM_TIMED = 200
+_NUM_COMPARED = 24
+# Sources that notebook 12 holds out to choose on and to test on.
+_HELD_OUT_PAIRS = (1_000, 2_000)
 
 
 class Task(NamedTuple):
@@ -63,13 +80,17 @@ class Task(NamedTuple):
     Attributes:
         notebook: its number, and its name in notebooks/results.json.
         dataset: name in the catalog.
-        labels: classes in the order of their numbers, or entity types; empty for summaries.
+        labels: classes in the order of their numbers, or entity types; empty where there are none.
         metric: what `counts` add up to.
         split: what the metric is measured on, by profile.
         examples: function from the profile to the units of the test data.
         counts: function from a predictor and units to one row of counts for each.
         statistic: from sums of the rows to the metric, between 0 and 1.
         num_checked: so many units, the first ones, are the card's fixed part.
+        texts: from units to the texts whose latency is measured.
+        build: makes the candidate for publication from the artifact.
+        artifact: the files that the notebook saves.
+        timed: what one of the `texts` is.
         baseline: makes a predictor without training that is measured beside the model; None where there is
             none.
     """
@@ -83,7 +104,59 @@ class Task(NamedTuple):
     counts: Callable[[Any, Sequence], np.ndarray]
     statistic: Callable[[np.ndarray], np.ndarray]
     num_checked: int
+    texts: Callable[[Sequence], list[str]]
+    build: Callable[["_Source"], "_Candidate"]
+    artifact: tuple[str, ...] = ("model.keras", ENCODER)
+    timed: str = "one sentence"
     baseline: Callable[[], Any] | None = None
+
+
+class RelatedSentence(NamedTuple):
+    """A sentence labelled with its relations, within its document.
+
+    Attributes:
+        document: the tokens of each of the document's sentences.
+        number: of the sentence in the document.
+        relations: those with a verb; no pattern can find the others.
+    """
+
+    document: list[tuple[str, ...]]
+    number: int
+    relations: list[Relation]
+
+
+class _Source(NamedTuple):
+    """Where a candidate is made from.
+
+    Attributes:
+        name: of the task.
+        folder: the notebook's artifact.
+        models: folder of the published models.
+        examples: the card's fixed part of the test data.
+        way_out: what to do about a damaged artifact.
+    """
+
+    name: str
+    folder: Path
+    models: Path
+    examples: Sequence
+    way_out: str
+
+
+class _Candidate(NamedTuple):
+    """A model on its way to being published.
+
+    Attributes:
+        files: for each file of the folder a function that writes it to a path.
+        predictors: by precision, from the same content as the files.
+        unrounded: the predictor before its word vectors were rounded; None where nothing is rounded.
+        parity: the largest difference to Keras; None for what is no Keras model.
+    """
+
+    files: dict[str, Callable[[Path], Any]]
+    predictors: dict[str, Any]
+    unrounded: Any = None
+    parity: float | None = None
 
 
 def publish(
@@ -100,7 +173,7 @@ def publish(
     loaded again first; if anything fails, the old model stays.
 
     Args:
-        name: `sentiment`, `reviews`, `entities` or `summary`.
+        name: `sentiment`, `reviews`, `entities`, `summary`, `relations` or `translation`.
         profile: `fast` or `full`: whose artifact.
         artifacts: folder of the artifacts; by default COURSE_ARTIFACTS or the repository's `artifacts`.
         models: folder of the published models.
@@ -120,56 +193,32 @@ def publish(
         raise unknown_name("profile to publish", profile, PROFILES)
     task = TASKS[name]
     artifacts = artifacts or Path(os.environ.get("COURSE_ARTIFACTS") or REPOSITORY / "artifacts")
-    source, number = artifacts / profile / name, task.notebook[:2]
+    folder, number = artifacts / profile / name, task.notebook[:2]
     way_out = f"make it with: course run {number} --profile {profile}"
-    for file in ("model.keras", ENCODER):
-        if not (source / file).is_file():
-            raise CourseError(f"There is no {source / file}: {way_out}")
+    for file in task.artifact:
+        if not (folder / file).is_file():
+            raise CourseError(f"There is no {folder / file}: {way_out}")
     quoted = _quoted_metric(task, profile, results)
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from course_lib.serving import export  # needs TensorFlow
-
-    is_tagger = PREDICTORS[name] is EntityPredictor
-    encoder = (TaggingEncoder if is_tagger else TextEncoder).load(source / ENCODER)
-    model = export.load_model(source / "model.keras")
     examples = task.examples(profile)
-    transitions, graph = export.transitions(model), export.to_onnx(model)
-    vectors = export.word_vectors(model)
-    if vectors is not None and len(vectors) != len(encoder.words if is_tagger else encoder.vocabulary):
-        raise CourseError(f"Model and encoder in {source} do not belong together: {way_out}")
-    num_classes = model.output_shape[-1]
-    if PREDICTORS[name] is SentimentPredictor and num_classes != len(task.labels):
-        raise CourseError(
-            f"The model in {source} has {num_classes} classes, the task {name} {len(task.labels)}: {way_out}"
-        )
-    original = _network(graph, vectors)
-    exact = measure(name, _predictor(name, original, encoder, transitions), examples)
-
-    words = export.compress_words(model)
-    graphs = {"float32": graph, "int8": quantization.quantize_graph(graph)}
-    networks = {precision: Network(each.SerializeToString(), words) for precision, each in graphs.items()}
-    predictors = {
-        precision: _predictor(name, network, encoder, transitions) for precision, network in networks.items()
-    }
     checked = examples[: task.num_checked]
-    parity = export.check_parity(model, networks["float32"], _parity_batches(name, encoder, checked))
+    candidate = task.build(_Source(name, folder, models, checked, way_out))
+    predictors = candidate.predictors
     measured = {precision: measure(name, each, examples) for precision, each in predictors.items()}
-    _check_loss("Word vectors in 8 bits", task, exact.value, measured["float32"].value)
-    _check_loss("int8", task, measured["float32"].value, measured["int8"].value)
+    change = {"int8": measured["int8"].value - measured["float32"].value}
+    if candidate.unrounded is not None:
+        exact = measure(name, candidate.unrounded, examples).value
+        change["8-bit word vectors"] = measured["float32"].value - exact
+        _check_loss("Word vectors in 8 bits", task, exact, measured["float32"].value)
+        _check_loss("int8", task, measured["float32"].value, measured["int8"].value)
 
     models.mkdir(parents=True, exist_ok=True)
     aside = models / f".{name}.new"
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir()
-        for precision, each in graphs.items():
-            (aside / GRAPHS[precision]).write_bytes(each.SerializeToString())
-        encoder.save(aside / ENCODER)
-        if words is not None:
-            words.save(aside / WORDS)
-        if transitions is not None:
-            (aside / TRANSITIONS).write_text(json.dumps(transitions.tolist()), encoding="utf-8")
+        for file, write in candidate.files.items():
+            write(aside / file)
         dataset = load_catalog()[task.dataset]
         card = {
             "format": CARD_FORMAT,
@@ -193,18 +242,15 @@ def publish(
             },
             **_baseline(name, examples),
             # What fewer bits cost, on the texts of the metric or, without a test split, on all articles.
-            "change": {
-                "8-bit word vectors": measured["float32"].value - exact.value,
-                "int8": measured["int8"].value - measured["float32"].value,
-            },
-            "largest difference to Keras": parity,
+            "change": change,
+            **({} if candidate.parity is None else {"largest difference to Keras": candidate.parity}),
             "check": {
                 "num_examples": len(checked),
                 **{precision: measure(name, each, checked).value for precision, each in predictors.items()},
             },
             "latency": {
-                "text": "one article" if name == "summary" else "one sentence",
-                **{precision: _latency(each, name, checked) for precision, each in predictors.items()},
+                "text": task.timed,
+                **{precision: _latency(each, task.texts(checked)) for precision, each in predictors.items()},
                 "device": f"{processor_name()}, {os.cpu_count()} cores, one in use",
                 "onnxruntime": onnxruntime.__version__,
             },
@@ -233,15 +279,110 @@ def measure(name: str, predictor: Any, examples: Sequence) -> Interval:
     return bootstrap_interval(task.counts(predictor, examples), task.statistic)
 
 
-def _network(graph, vectors):
-    words = None if vectors is None else WordVectors(vectors, np.ones(vectors.shape[1], np.float32))
-    return Network(graph.SerializeToString(), words)
+def _keras_model(source: _Source) -> _Candidate:
+    """A classifier, tagger or summarizer: its word vectors rounded, its network in two precisions."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from course_lib.serving import export  # needs TensorFlow
 
-
-def _predictor(name, network, encoder, transitions):
+    name, folder = source.name, source.folder
     kind = PREDICTORS[name]
-    more = {SentimentPredictor: [TASKS[name].labels], EntityPredictor: [transitions], SummaryPredictor: []}
-    return kind(network, encoder, *more[kind])
+    is_tagger = kind is EntityPredictor
+    encoder = (TaggingEncoder if is_tagger else TextEncoder).load(folder / ENCODER)
+    model = export.load_model(folder / "model.keras")
+    transitions, graph = export.transitions(model), export.to_onnx(model)
+    vectors = export.word_vectors(model)
+    if vectors is not None and len(vectors) != len(encoder.words if is_tagger else encoder.vocabulary):
+        raise CourseError(f"Model and encoder in {folder} do not belong together: {source.way_out}")
+    labels, num_classes = TASKS[name].labels, model.output_shape[-1]
+    if kind is SentimentPredictor and num_classes != len(labels):
+        raise CourseError(
+            f"The model in {folder} has {num_classes} classes, the task {name} {len(labels)}: "
+            f"{source.way_out}"
+        )
+    more = {SentimentPredictor: [labels], EntityPredictor: [transitions], SummaryPredictor: []}[kind]
+    original = None
+    if vectors is not None:
+        original = WordVectors(vectors, np.ones(vectors.shape[1], np.float32))
+    unrounded = Network(graph.SerializeToString(), original)
+
+    words = export.compress_words(model)
+    graphs = {"float32": graph, "int8": quantization.quantize_graph(graph)}
+    contents = {precision: each.SerializeToString() for precision, each in graphs.items()}
+    networks = {precision: Network(content, words) for precision, content in contents.items()}
+    batches = _parity_batches(name, encoder, source.examples)
+    files = {GRAPHS[precision]: _writer(content) for precision, content in contents.items()}
+    files[ENCODER] = encoder.save
+    if words is not None:
+        files[WORDS] = words.save
+    if transitions is not None:
+        files[TRANSITIONS] = _writer(json.dumps(transitions.tolist()).encode())
+    return _Candidate(
+        files,
+        {precision: kind(network, encoder, *more) for precision, network in networks.items()},
+        kind(unrounded, encoder, *more),
+        export.check_parity(model, networks["float32"], batches),
+    )
+
+
+def _relations(source: _Source) -> _Candidate:
+    """Patterns, tags and a regression as they are; the entities are those published, in two precisions."""
+    path = source.folder / RELATIONS
+    predictors = {
+        precision: RelationPredictor.of_file(
+            path, EntityPredictor.load(source.models / "entities", precision)
+        )
+        for precision in PRECISIONS
+    }
+    return _Candidate({RELATIONS: _writer(path.read_bytes())}, predictors)
+
+
+def _translator(source: _Source) -> _Candidate:
+    """Encoder and decoder: the vectors of their tokens rounded, their networks in two precisions."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from course_lib.serving import export, translator_export  # need TensorFlow
+    from course_lib.text.subwords import Subwords
+
+    paths = {file: source.folder / file for file in (SOURCE_SUBWORDS, TARGET_SUBWORDS)}
+    subwords = [Subwords.load(path) for path in paths.values()]
+    model = export.load_model(source.folder / "model.keras")
+    vectors = translator_export.token_vectors(model)
+    if [len(each) for each in vectors] != [len(each) for each in subwords]:
+        raise CourseError(f"Model and subwords in {source.folder} do not belong together: {source.way_out}")
+    exact = [WordVectors(each, np.ones(each.shape[1], np.float32)) for each in vectors]
+    unrounded = _search_network(
+        [graph.SerializeToString() for graph in translator_export.translator_to_onnx(model)], exact
+    )
+
+    words = translator_export.compress_tokens(model)
+    graphs = translator_export.translator_to_onnx(model)
+    contents = {
+        "float32": [graph.SerializeToString() for graph in graphs],
+        "int8": [quantization.quantize_graph(graph).SerializeToString() for graph in graphs],
+    }
+    networks = {precision: _search_network(parts, words) for precision, parts in contents.items()}
+    files = {
+        file: _writer(content)
+        for precision, parts in contents.items()
+        for file, content in zip(TRANSLATION_GRAPHS[precision], parts, strict=True)
+    }
+    files |= {SOURCE_WORDS: words[0].save, TARGET_WORDS: words[1].save}
+    files |= {file: _writer(path.read_bytes()) for file, path in paths.items()}
+    pairs = [(pair.source, pair.references[0]) for pair in source.examples[:_NUM_COMPARED]]
+    ids = [each.encode_all(texts) for each, texts in zip(subwords, zip(*pairs, strict=True), strict=True)]
+    return _Candidate(
+        files,
+        {precision: TranslationPredictor(network, *subwords) for precision, network in networks.items()},
+        TranslationPredictor(unrounded, *subwords),
+        translator_export.check_translator(model, networks["float32"], *ids),
+    )
+
+
+def _search_network(contents, words):
+    return search_network(*map(Network, contents, words))
+
+
+def _writer(content):
+    return lambda path: path.write_bytes(content)
 
 
 def _baseline(name, examples):
@@ -274,7 +415,7 @@ def _check_size(models, aside, name):
 
 def _verify(name, folder, card, examples):
     """The files, as the app will load them, give what the card says."""
-    for precision in GRAPHS:
+    for precision in PRECISIONS:
         found = measure(name, PREDICTORS[name].load(folder, precision), examples).value
         if found != card["check"][precision]:
             raise CourseError(f"The files in {folder} did not arrive whole; nothing was published.")
@@ -331,18 +472,31 @@ def _padded(rows):
     return np.stack(rows).astype(np.float32 if rows[0].dtype.kind == "f" else np.int32)
 
 
-def _latency(predictor, name, examples):
-    """Milliseconds of single answers: one sentence, or for summaries a whole article."""
-    kind = PREDICTORS[name]
-    if kind is EntityPredictor:
-        texts = [" ".join(sentence.tokens) for document in examples for sentence in document]
-    else:
-        texts = [example.text for example in examples]
-    if kind is SentimentPredictor:
-        texts = [_sentences(text)[0] for text in texts]
+def _latency(predictor, texts):
+    """Milliseconds of single answers."""
     times = [predictor.predict(text).latency_ms for text in texts[:_NUM_TIMED]]
     p50, p99 = np.quantile(times, [0.5, 0.99])
     return {"p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3)}
+
+
+def _first_sentences(examples):
+    return [_sentences(example.text)[0] for example in examples]
+
+
+def _whole_texts(examples):
+    return [example.text for example in examples]
+
+
+def _tagged_sentences(documents):
+    return [" ".join(sentence.tokens) for document in documents for sentence in document]
+
+
+def _sources(pairs):
+    return [pair.source for pair in pairs]
+
+
+def _labelled_sentences(examples):
+    return [" ".join(example.document[example.number]) for example in examples]
 
 
 def _sentences(text):
@@ -371,6 +525,23 @@ def _summary_counts(predictor: SummaryPredictor, articles):
     return np.stack([rouge, np.ones(len(rouge))], axis=1)
 
 
+def _relation_counts(predictor: RelationPredictor, examples):
+    counts = []
+    for document, number, gold in examples:
+        found = predictor.relate_document(document)[number]
+        counts.append(relation_counts(document[number], gold, found))
+    return np.array(counts)
+
+
+def _translation_counts(predictor: TranslationPredictor, pairs):
+    translations = [found.text for found in predictor.translate([pair.source for pair in pairs])]
+    return bleu_counts(translations, [pair.references for pair in pairs])
+
+
+def _bleu(sums):
+    return bleu_of_sums(sums) / 100
+
+
 def _mean(sums):
     return sums[..., 0] / sums[..., 1]
 
@@ -393,6 +564,23 @@ def _documents(profile):
     return list(documents.values())
 
 
+def _related_sentences(profile):
+    sentences = load_conll2003("test")
+    examples = []
+    for item in load_relation_labels(sentences, split="test"):
+        document = [n for n, each in enumerate(sentences) if each.document == sentences[item.number].document]
+        relations = [labelled.relation for labelled in item.relations if labelled.kind == "verb"]
+        tokens = [sentences[n].tokens for n in document]
+        examples.append(RelatedSentence(tokens, document.index(item.number), relations))
+    return examples
+
+
+def _sentence_pairs(profile):
+    """Those that notebook 12 tests on, shuffled: the data set begins with the short ones."""
+    _, _, test = split_by_source(load_tatoeba_en_es(), *_HELD_OUT_PAIRS, seed=SEED)
+    return [test[index] for index in np.random.default_rng(SEED).permutation(len(test))]
+
+
 def _articles(profile):
     """In `fast` those of the fold that notebook 11 holds out; in `full` all, which the model has seen."""
     articles = load_xsum_1k()
@@ -413,6 +601,8 @@ TASKS = {
         counts=_class_counts,
         statistic=_mean,
         num_checked=500,
+        texts=_first_sentences,
+        build=_keras_model,
         baseline=LexiconPredictor,
     ),
     "reviews": Task(
@@ -425,6 +615,8 @@ TASKS = {
         counts=_class_counts,
         statistic=_mean,
         num_checked=500,
+        texts=_first_sentences,
+        build=_keras_model,
     ),
     "entities": Task(
         notebook="09_named_entities",
@@ -440,6 +632,8 @@ TASKS = {
         counts=_entity_counts,
         statistic=f1_of_counts,
         num_checked=40,
+        texts=_tagged_sentences,
+        build=_keras_model,
     ),
     "summary": Task(
         notebook="11_summarization",
@@ -455,5 +649,42 @@ TASKS = {
         counts=_summary_counts,
         statistic=_mean,
         num_checked=100,
+        texts=_whole_texts,
+        build=_keras_model,
+        timed="one article",
+    ),
+    "relations": Task(
+        notebook="10_relations",
+        dataset="conll2003",
+        labels=(),
+        metric="relation F1",
+        split=dict.fromkeys(
+            PROFILES,
+            "60 sentences of the official test split that were labelled by hand, with entities and tags of "
+            "the models' own; relations with a verb, by the head rule",
+        ),
+        examples=_related_sentences,
+        counts=_relation_counts,
+        statistic=f1_of_counts,
+        num_checked=60,
+        texts=_labelled_sentences,
+        build=_relations,
+        artifact=(RELATIONS,),
+    ),
+    "translation": Task(
+        notebook="12_translation",
+        dataset="tatoeba_en_es",
+        labels=(),
+        metric="BLEU",
+        split=dict.fromkeys(
+            PROFILES, "2,000 held-out sentences with all their references, beam of 4, length penalty 1"
+        ),
+        examples=_sentence_pairs,
+        counts=_translation_counts,
+        statistic=_bleu,
+        num_checked=200,
+        texts=_sources,
+        build=_translator,
+        artifact=("model.keras", SOURCE_SUBWORDS, TARGET_SUBWORDS),
     ),
 }

@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 import shared
 
+from course_lib.relations import TextRelation
+from course_lib.serving.cards import read_card
 from course_lib.serving.lexicon import LexiconPredictor
 from course_lib.serving.predictors import (
     EntityPredictor,
+    RelationPredictor,
     SentimentAnswer,
     SentimentPredictor,
     SummaryPredictor,
-    read_card,
+    TimedRelations,
+    TranslationPredictor,
 )
 
 APP = Path(shared.__file__).parent
-TASKS = {"sentiment": "sentiment", "entities": "entities", "summarization": "summary"}
+PAGES = ["sentiment", "entities", "relations", "summarization", "translation"]
 TEXT = "Angela Merkel went to Paris. It was a wonderful journey. Nobody was bored."
 
 
@@ -27,17 +31,18 @@ def read(app, text):
 
 
 def drawn(app):
-    return " ".join(str(element.proto.body) for element in app.get("html"))
+    graphs = [element.proto.spec for element in app.get("graphviz_chart")]
+    return " ".join([*(str(element.proto.body) for element in app.get("html")), *graphs])
 
 
-@pytest.mark.parametrize("page", ["start", *TASKS, "compare", "about"])
+@pytest.mark.parametrize("page", ["start", *PAGES, "compare", "about"])
 def test_every_page_opens_without_an_error(open_page, page):
     app = open_page(page)
     assert not app.exception and not app.error and not app.warning
     assert len(app.title) == 1
 
 
-@pytest.mark.parametrize("page", [*TASKS, "compare"])
+@pytest.mark.parametrize("page", [*PAGES, "compare"])
 def test_an_empty_text_is_asked_for(open_page, page):
     app = read(open_page(page), " \u200b\n ")
     assert not app.exception
@@ -108,6 +113,121 @@ def test_the_summary_has_as_many_sentences_as_the_slider_says(open_page):
     assert list(app.dataframe[0].value["chosen"]).count("yes") == 1
 
 
+def test_relations_are_those_of_the_predictor_in_graph_and_table(open_page):
+    text = "Steffi Graf defeated Monica Seles. Qantas will open an office in Auckland."
+    app = read(open_page("relations"), text)
+    found = RelationPredictor.load(APP / "models" / "relations").predict(text).relations
+    assert [relation[:3] for relation in found] == [
+        ("Steffi Graf", "defeated", "Monica Seles"),
+        ("Qantas", "will open an office in", "Auckland"),
+    ]
+    table = app.dataframe[0].value
+    assert table["subject"].to_list() == ["Steffi Graf", "Qantas"]
+    assert table["confidence"].to_list() == [round(relation.confidence, 3) for relation in found]
+    assert table["sentence"].to_list() == [
+        "Steffi Graf defeated Monica Seles.",
+        "Qantas will open an office in Auckland.",
+    ]
+    first, second = (f"{relation.confidence:.2f}" for relation in found)
+    assert rf'"Steffi Graf" -> "Monica Seles" [label="defeated\n{first}"' in drawn(app)
+    assert rf'"Qantas" -> "Auckland" [label="will open an\noffice in\n{second}"' in drawn(app)
+    app.slider[0].set_value(0.95).run()
+    assert app.info[0].value == "No relation has a confidence of 0.95 or more."
+    assert not app.get("graphviz_chart") and not app.dataframe
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("Helen Clark slept badly.", "no sentence holds two names"),
+        ("… 12 — !!", "the text holds no words"),
+    ],
+)
+def test_without_relations_the_page_says_why(open_page, text, said):
+    app = read(open_page("relations"), text)
+    assert said in app.info[0].value and not app.get("graphviz_chart") and not app.error
+
+
+def test_names_and_phrases_cannot_leave_their_quotes_in_the_graph(open_page, monkeypatch):
+    class Fake:
+        threshold = 0.3
+
+        def predict(self, text):
+            relation = TextRelation('A" -> "B', "is\\", "C]; x [label=1", 0.9, 0, 5)
+            return TimedRelations([relation] * 50, "", 1.0)
+
+    monkeypatch.setattr(shared, "load_predictor", lambda task: Fake())
+    app = read(open_page("relations"), TEXT)
+    assert not app.exception
+    (line, *others) = drawn(app).split("; ", 4)[-1].removesuffix("}").split('; "')
+    assert line == r'"A\" -> \"B" -> "C]; x [label=1" [label="is\\\n0.90", penwidth=3.70]'
+    assert len(others) == 39 and "the 40 surest of 50" in app.caption[0].value
+
+
+def test_a_translation_is_that_of_the_predictor(open_page, models):
+    text = "I like apples. Where are you?"
+    predictor = TranslationPredictor.load(models / "translation")
+    app = read(open_page("translation"), text)
+    answers = {name: predictor.predict(text, size) for name, size in (("Greedy", 1), ("Beam of 4", 4))}
+    assert shared.safe(answers["Beam of 4"].text) in drawn(app)
+    app.button_group[-1].set_value("Greedy").run()
+    assert not app.exception and shared.safe(answers["Greedy"].text) in drawn(app)
+    table = app.dataframe[0].value
+    assert table["sentence"].to_list() == ["I like apples.", "Where are you?"]
+    expected = [sentence.translation for sentence in answers["Greedy"].sentences]
+    for shown, translation in zip(table["doubt"], expected, strict=True):
+        assert shown == round(-translation.log_probability / len(translation.target_tokens), 2)
+    assert f"greedy · {sum(len(each.source_tokens) for each in expected)} subwords" in app.caption[0].value
+
+
+def test_attention_is_drawn_when_it_is_asked_for(open_page, models):
+    text = "I like apples. Where are you?"
+    app = read(open_page("translation"), text)
+    assert "<table" not in drawn(app)
+    app.button_group[-1].set_value("Greedy").run()
+    app.toggle[0].set_value(True).run()
+    app.selectbox[0].set_value(1).run()
+    translation = TranslationPredictor.load(models / "translation").predict(text, 1).sentences[1].translation
+    markup = drawn(app)
+    assert markup.count("<tr>") == 1 + len(translation.target_tokens)
+    assert markup.count("<td title=") == len(translation.target_tokens) * len(translation.source_tokens)
+    weights = [float(part.split('"')[0]) for part in markup.split('<td title="')[1:]]
+    assert weights == [round(weight, 2) for row in translation.attention.tolist() for weight in row]
+    for token in translation.source_tokens:
+        assert f">{token}</th>" in markup
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (
+            "¿Dónde está la estación? Quisiera beber un vaso de agua, por favor.",
+            "does not seem to be English",
+        ),
+        ("日本語の文章", "has learnt none of these characters"),
+        ("?! …", "the text holds no words"),
+        ("very " * 399 + "good.", "cut it into shorter sentences"),
+    ],
+)
+def test_what_cannot_be_translated_is_said(open_page, text, said):
+    app = read(open_page("translation"), text)
+    assert not app.exception and not app.error and not app.dataframe
+    (message,) = (each.value for each in app.info)
+    assert said in message
+
+
+def test_without_a_translator_its_page_says_how_to_make_one(open_page, models, tmp_path, monkeypatch):
+    rest = shutil.copytree(models, tmp_path / "models", ignore=shutil.ignore_patterns("translation"))
+    monkeypatch.setattr(shared, "MODELS", rest)
+    (error,) = open_page("translation").error
+    assert error.value.replace("\\", "").endswith(
+        "make it with: course publish translation The other pages work."
+    )
+    (warning,) = open_page("start").warning
+    assert warning.value.endswith("make it with\\: course publish translation")
+    assert not open_page("relations").error
+
+
 def test_compare_shows_both_precisions_the_other_model_and_the_lexicon(open_page):
     app = read(open_page("compare"), TEXT)
     table = app.dataframe[0].value
@@ -132,7 +252,9 @@ def test_compare_shows_both_precisions_the_other_model_and_the_lexicon(open_page
     assert "another test" in app.caption[0].value
 
 
-@pytest.mark.parametrize("model, metric", [("Entities", "entity F1"), ("Summarization", "ROUGE-1")])
+@pytest.mark.parametrize(
+    "model, metric", [("Entities", "entity F1"), ("Summarization", "ROUGE-1"), ("Translation", "BLEU")]
+)
 def test_compare_shows_the_other_tasks_in_both_precisions(open_page, model, metric):
     app = open_page("compare")
     app.button_group[0].set_value(model).run()
@@ -142,18 +264,22 @@ def test_compare_shows_the_other_tasks_in_both_precisions(open_page, model, metr
     assert set(table["model"]) == {model}
 
 
-def test_start_and_about_list_every_model(open_page):
+def test_start_and_about_list_every_model(open_page, models):
     about, start = open_page("about"), open_page("start")
-    titles = ["Sentiment", "Entities", "Summarization", "Film reviews, for comparison"]
+    titles = [
+        *("Sentiment", "Entities", "Relations", "Summarization", "Translation"),
+        "Film reviews, for comparison",
+    ]
     assert [each.value for each in about.subheader] == [*titles, "Lexicon, for comparison"]
-    assert len(about.json) == len(start.caption) == 4
-    for task, line in zip(["sentiment", "entities", "summary", "reviews"], start.caption, strict=True):
-        card = read_card(APP / "models" / task)
+    assert len(about.json) == len(start.caption) == 6
+    tasks = ["sentiment", "entities", "relations", "summary", "translation", "reviews"]
+    for task, line in zip(tasks, start.caption, strict=True):
+        card = read_card(models / task)
         assert card["task"] == task
         assert f"{card['metric']['float32']['value']:.1%}" in line.value
 
 
-@pytest.mark.parametrize("page", TASKS)
+@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize(
     "text",
     [
@@ -187,10 +313,9 @@ def test_a_link_is_made_only_when_it_is_asked_for_and_opens_with_its_text(open_p
 
 @pytest.mark.parametrize("damage", ["altered", "missing"])
 def test_a_damaged_model_is_named_with_its_command_and_the_others_work(
-    open_page, tmp_path, monkeypatch, damage
+    open_page, models, tmp_path, monkeypatch, damage
 ):
-    models = tmp_path / "models"
-    shutil.copytree(APP / "models", models)
+    models = shutil.copytree(models, tmp_path / "models")
     graph = models / "sentiment" / "model.onnx"
     if damage == "altered":
         graph.write_bytes(graph.read_bytes()[:-1] + b"x")

@@ -10,13 +10,19 @@ ANSWER = """
 import sys, time
 began = time.perf_counter()
 from streamlit.testing.v1 import AppTest
-app = AppTest.from_file("app/main.py", default_timeout=60).run()
+app = AppTest.from_file("app/main.py", default_timeout=120).run()
 app = app.switch_page("views/sentiment.py").run()
 app.text_area[0].set_value("A wonderful film.").run()
 app.button[0].click().run()
 assert not app.exception and not app.error, (app.exception, app.error)
 assert app.subheader[0].value.startswith("Positive"), app.subheader
 seconds = time.perf_counter() - began
+for page, text in (("relations", "Anna Lee met John Howard."), ("translation", "I like apples.")):
+    app = app.switch_page(f"views/{page}.py").run()
+    app.text_area[0].set_value(text).run()
+    app.button[0].click().run()
+    assert not app.exception and not app.error, (app.exception, app.error)
+    assert len(app.dataframe) == 1, page
 app = app.switch_page("views/compare.py").run()
 app.text_area[0].set_value("A wonderful film.").run()
 app.button[0].click().run()
@@ -28,10 +34,9 @@ print(seconds)
 """
 
 
-def test_the_app_answers_without_tensorflow_from_its_own_requirements(tmp_path):
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "COURSE_MODELS")
-    }
+def test_the_app_answers_without_tensorflow_from_its_own_requirements(models, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["COURSE_MODELS"] = str(models)
     python = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     subprocess.run(

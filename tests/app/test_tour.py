@@ -14,7 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=1</script> **bold** a wonderful film'
-NAVIGATION = ["Start", "Sentiment", "Entities", "Summarization", "Compare", "About"]
+NAVIGATION = [
+    *("Start", "Sentiment", "Entities", "Relations", "Summarization", "Translation", "Compare", "About"),
+]
 
 pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium on the path: install Debian's `chromium`"
@@ -22,12 +24,12 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def address():
+def address(models):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.headless", "true"]
-    environment = {name: value for name, value in os.environ.items() if name != "COURSE_MODELS"}
+    environment = {**os.environ, "COURSE_MODELS": str(models)}
     with subprocess.Popen(
         [*command, "--server.port", str(port)],
         cwd=ROOT,
@@ -83,7 +85,9 @@ def test_a_link_to_a_page_opens_it_within_the_app(browser, address):
         ("sentiment", "Negation", "speak for"),
         ("sentiment", "News, neutral", "ahead of"),
         ("entities", "Sport", "how probable is each type"),
+        ("relations", "News", "written in two ways"),
         ("summarization", "A discovery", "In the text"),
+        ("translation", "Everyday", "near 0 is sure"),
         ("compare", "A review", "median of 20 readings"),
     ],
 )

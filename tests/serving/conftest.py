@@ -5,12 +5,27 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from tiny_models import classifier, sentences, summarizer, tagger, tagging_encoder
+from tiny_models import (
+    PAIR,
+    classifier,
+    relations_json,
+    sentences,
+    subwords,
+    summarizer,
+    tagger,
+    tagging_encoder,
+    translator,
+)
 
 from course_lib.data import LabelledText, SummarizedText, TaggedSentence
+from course_lib.data.tatoeba import TranslatedSentence
+from course_lib.models.translator import search_network
+from course_lib.relations import Relation
 from course_lib.serving import publish as publishing
 from course_lib.serving.export import compress_words
+from course_lib.serving.translator_export import compress_tokens
 from course_lib.text import TextEncoder
+from course_lib.translation import translate
 
 
 def surest_texts(model, encoder, texts):
@@ -29,7 +44,7 @@ def surest_texts(model, encoder, texts):
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory):
-    """What notebooks 04, 08, 09 and 11 leave behind, and test data that the models mostly get right."""
+    """What notebooks 04 and 08 to 12 leave behind, and test data that the models mostly get right."""
     root = tmp_path_factory.mktemp("artifacts")
     texts = [" ".join(words) for words in sentences(300, seed=1)]
     text_encoder = TextEncoder.fit(texts[:30], max_length=40)
@@ -63,8 +78,28 @@ def artifacts(tmp_path_factory):
         )
         for number in range(20)
     ]
-    examples |= {"entities": documents, "summary": articles}
+    related = [publishing.RelatedSentence([("Anna", "visits", "Rome"), ("Lee",)], 0, [Relation(*VISIT)])] * 8
+    examples |= {"entities": documents, "summary": articles, "relations": related}
+    (root / "fast" / "relations").mkdir()
+    (root / "fast" / "relations" / "relations.json").write_text(relations_json(), encoding="utf-8")
+
+    both = subwords()
+    models["translation"], encoders["translation"] = translator(*both), both
+    folder = root / "fast" / "translation"
+    folder.mkdir()
+    models["translation"].save(folder / "model.keras")
+    for side, each in zip(("source", "target"), both, strict=True):
+        each.save(folder / f"{side}_subwords.json")
+    english = [" ".join(words) for words in sentences(40, seed=13) if len(words) < 20]
+    found = translate(english, *both, search_network(models["translation"]), beam_size=4)
+    examples["translation"] = [
+        TranslatedSentence(text, (answer.text or "no",), ("nobody",))
+        for text, answer in zip(english, found, strict=True)
+    ]
     return SimpleNamespace(root=root, models=models, encoders=encoders, examples=examples, texts=texts)
+
+
+VISIT = (PAIR[0], (1,), 1, PAIR[1])
 
 
 def use_tiny_tasks(patch, artifacts):
@@ -100,5 +135,5 @@ def rounded(artifacts):
     models = {}
     for name in artifacts.models:
         models[name] = keras.saving.load_model(artifacts.root / "fast" / name / "model.keras")
-        compress_words(models[name])
+        (compress_tokens if name == "translation" else compress_words)(models[name])
     return models
