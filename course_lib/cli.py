@@ -161,11 +161,26 @@ def write_results(
     """Write README's tables and the notebooks' times from notebooks/results.json."""
     from course_lib.runner import generate
 
-    differing = generate(check=check)
+    _report_generated("results", generate(check=check), check)
+
+
+@app.command("badges")
+def write_badges(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if something is out of date.")
+    ] = False,
+) -> None:
+    """Write each notebook's Colab badge from pyproject.toml's [tool.course] repository; empty: none."""
+    from course_lib.runner.badges import generate_badges
+
+    _report_generated("badges", generate_badges(check=check), check)
+
+
+def _report_generated(command: str, differing: list[Path], check: bool) -> None:
     for path in differing:
         print(f"{'out of date' if check else 'written'}: {path}")
     if check and differing:
-        raise CourseError("Run `course results` and commit what it writes.")
+        raise CourseError(f"Run `course {command}` and commit what it writes.")
     if not differing:
         print("Everything is up to date.")
 
@@ -203,6 +218,26 @@ def make_site(
 
     site = build_site(profile, runs=runs, out=out)
     print(f"{site.start}: {site.num_notebooks} notebooks, {site.num_executed} of them with their outputs.")
+
+
+@app.command("bench")
+def run_bench(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="One part; may be given several times.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results.json and growth.html; default runs/bench.")
+    ] = None,
+) -> None:
+    """Measure speed and cost beside peers, as ratios; about ten minutes on two idle cores."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from course_lib.bench import bench
+    from course_lib.bench.measure import table
+    from course_lib.session import REPOSITORY
+
+    out = out or REPOSITORY / "runs" / "bench"
+    print(table(bench(only or [], out=out)))
+    print(f"{out}: results.json, and growth.html if growth was measured.")
 
 
 @exercises.command("release")

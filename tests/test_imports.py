@@ -17,6 +17,7 @@ STAGES = [
     "summarization",
     "relations",
     "translation",
+    "question_answering",
     "embeddings",
     "layers",
     "models",
@@ -33,6 +34,7 @@ APART = {
     "session": {"errors", "evaluation"},
     "runner": {"errors", "session"},
     "site": {"errors", "runner", "session"},
+    "bench": None,
     "cli": None,
     "grading": None,
 }
@@ -93,6 +95,7 @@ def test_no_pickle_no_eval_and_no_framework_where_it_does_not_belong(path):
         "course_lib.text",
         "course_lib.data",
         "course_lib.summarization",
+        "course_lib.question_answering",
         "course_lib.serving.entities",
         "course_lib.serving.predictors",
     ],

@@ -9,6 +9,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from course_lib.errors import CourseError
+from course_lib.runner.badges import BADGE_ID, SETUP_ID
 from course_lib.runner.notebooks import num_unexecuted, started_session
 from course_lib.session import RECORD_MIME, SESSION_MIME
 
@@ -64,8 +65,11 @@ def notebook_page(notebook: NotebookNode, *, executed: bool) -> NotebookNode:
         cell for cell in notebook.cells if "papermill-error-cell-tag" not in cell.metadata.get("tags", [])
     ]
     for cell in notebook.cells:
-        if cell.get("id") == "colab":
+        if cell.get("id") == SETUP_ID:
             cell.metadata["tags"] = ["remove-cell"]
+        if cell.get("id") == BADGE_ID:
+            # The link without its picture, which would come from the internet.
+            cell.source = re.sub(r"!\[(.*?)\]\(.*?\)", r"\1", cell.source)
         for output in cell.get("outputs", []):
             figure = output.get("data", {}).get(_PLOTLY_MIME)
             if figure is not None:

@@ -9,10 +9,12 @@ import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from course_lib.runner import COLAB_SETUP, find_notebooks
+from course_lib.runner import find_notebooks
+from course_lib.runner.badges import colab_setup, read_repository
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = find_notebooks(REPOSITORY)
+SETUP = colab_setup(read_repository(REPOSITORY))
 MACHINE_PATH = re.compile(r"(?<![\w.])(/home/|/Users/|/root/|/work/|/tmp/|/opt/)|\b[A-Z]:\\")
 
 
@@ -60,7 +62,7 @@ def test_it_starts_under_its_own_name(path, notebook):
 
 
 def test_setup_comes_first_and_is_the_same_everywhere(notebook):
-    assert code_cells(notebook)[0].source == COLAB_SETUP
+    assert code_cells(notebook)[0].source == SETUP
 
 
 def test_code_cells_are_short_and_valid(notebook):
@@ -78,5 +80,5 @@ def test_it_has_a_title_a_promise_and_a_time(path, notebook):
 
 def test_no_path_of_a_machine(notebook):
     for cell in notebook.cells:
-        source = "" if cell.source == COLAB_SETUP else cell.source
+        source = "" if cell.source == SETUP else cell.source
         assert not MACHINE_PATH.search(source), cell.id
