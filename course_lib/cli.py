@@ -187,7 +187,12 @@ def _report_generated(command: str, differing: list[Path], check: bool) -> None:
 
 @app.command("publish")
 def publish_model(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="sentiment, reviews, entities or summary.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK", help="sentiment, reviews, entities, summary, relations or translation."
+        ),
+    ],
     profile: Annotated[str, typer.Option(help="fast or full: whose artifact.")] = "fast",
 ) -> None:
     """Export a notebook's model, measure it, and put it with its card into app/models/TASK."""
