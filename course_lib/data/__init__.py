@@ -1,5 +1,6 @@
 """The data room: a pinned catalog, a verified cache, and one loader for each data set."""
 
+from course_lib.data.boolq import load_boolq, passage_overlap
 from course_lib.data.conll2003 import load_conll2003
 from course_lib.data.glove import load_glove_6b_50d
 from course_lib.data.human_ratings import (
@@ -12,7 +13,21 @@ from course_lib.data.human_ratings import (
 from course_lib.data.movie_reviews import load_imdb, load_imdb_stanford, load_rotten_tomatoes
 from course_lib.data.multi_lexsum import load_multi_lexsum
 from course_lib.data.nltk_data import load_stop_words, nltk_data_dir
-from course_lib.data.records import LabelledText, RatedText, SummarizedText, TaggedSentence
+from course_lib.data.reading import (
+    hold_out_groups,
+    load_narrative_qa,
+    load_quac,
+    load_squad,
+    locate_answer,
+)
+from course_lib.data.records import (
+    LabelledText,
+    RatedText,
+    ReadingQuestion,
+    SummarizedText,
+    TaggedSentence,
+    YesNoQuestion,
+)
 from course_lib.data.splits import hold_out
 from course_lib.data.wikitext2 import load_wikitext2
 from course_lib.data.word_similarity import load_analogies, load_word_pairs
@@ -22,23 +37,32 @@ __all__ = [
     "THREE_CLASSES",
     "LabelledText",
     "RatedText",
+    "ReadingQuestion",
     "SummarizedText",
     "TaggedSentence",
+    "YesNoQuestion",
     "hold_out",
+    "hold_out_groups",
     "load_analogies",
+    "load_boolq",
     "load_conll2003",
     "load_glove_6b_50d",
     "load_human_ratings",
     "load_imdb",
     "load_imdb_stanford",
     "load_multi_lexsum",
+    "load_narrative_qa",
+    "load_quac",
     "load_rotten_tomatoes",
     "load_sentiment_lexicon",
+    "load_squad",
     "load_stop_words",
     "load_wikitext2",
     "load_word_pairs",
     "load_xsum_1k",
+    "locate_answer",
     "nltk_data_dir",
     "nltk_lexicon",
+    "passage_overlap",
     "ternary_label",
 ]

@@ -42,3 +42,28 @@ class RatedText(NamedTuple):
     domain: str
     document: str
     raters: tuple[int, ...]
+
+
+class YesNoQuestion(NamedTuple):
+    """A question and a passage that answers it; `label` is 1 for yes and 0 for no.
+
+    `title` is the name of the article that the passage comes from.
+    """
+
+    question: str
+    passage: str
+    title: str
+    label: int
+
+
+class ReadingQuestion(NamedTuple):
+    """A question on a passage and what people answered; `answers` is empty if the passage does not tell.
+
+    `spans` holds (start, end) character offsets: `passage[start:end]` is an answer, word for word. Answers in
+    other words than the passage's have none, so that there may be fewer spans than answers.
+    """
+
+    question: str
+    passage: str
+    answers: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
