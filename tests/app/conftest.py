@@ -51,7 +51,7 @@ def open_page(models, monkeypatch):
     monkeypatch.setattr(shared, "MODELS", models)
 
     def open_page(name, query=None):
-        app = AppTest.from_file(str(APP / "main.py"), default_timeout=120)
+        app = AppTest.from_file(str(APP / "main.py"), default_timeout=300)
         for key, value in (query or {}).items():
             app.query_params[key] = value
         app.run()

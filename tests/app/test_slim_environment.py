@@ -10,7 +10,7 @@ ANSWER = """
 import sys, time
 began = time.perf_counter()
 from streamlit.testing.v1 import AppTest
-app = AppTest.from_file("app/main.py", default_timeout=120).run()
+app = AppTest.from_file("app/main.py", default_timeout=300).run()
 app = app.switch_page("views/sentiment.py").run()
 app.text_area[0].set_value("A wonderful film.").run()
 app.button[0].click().run()

@@ -63,7 +63,7 @@ def browser():
 @pytest.fixture
 def page(browser, address):
     page = browser.new_page(viewport={"width": 400, "height": 900})
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     yield page
     page.close()
 
