@@ -27,7 +27,7 @@ def seed_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise UsageError(
-            f"An interval over seeds needs at least two values, not {values.size}: train with another seed."
+            f"The values have the shape {values.shape}: a list of at least two values, one a seed, is needed."
         )
     check_level(level)
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
