@@ -12,6 +12,7 @@ st.navigation(
         st.Page("views/sentiment.py", title="Sentiment", icon=":material/thumbs_up_down:"),
         st.Page("views/entities.py", title="Entities", icon=":material/label:"),
         st.Page("views/relations.py", title="Relations", icon=":material/hub:"),
+        st.Page("views/question_answering.py", title="Question answering", icon=":material/quiz:"),
         st.Page("views/summarization.py", title="Summarization", icon=":material/short_text:"),
         st.Page("views/translation.py", title="Translation", icon=":material/translate:"),
         st.Page("views/compare.py", title="Compare", icon=":material/balance:"),

@@ -7,15 +7,19 @@ table can stand behind it.
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence, Set
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from course_lib.data.reading import hold_out_groups
+from course_lib.data.records import ReadingQuestion
 from course_lib.errors import UsageError
 from course_lib.text.cleaning import blank_long_runs, clean, straighten_quotes
 from course_lib.text.encoder import TextEncoder
 from course_lib.text.padding import pad
 from course_lib.text.sentences import sentence_spans
+from course_lib.text.storage import read_document, write_document
 from course_lib.text.tokenization import token_spans, tokenize
 from course_lib.text.vocabulary import UNKNOWN_ID
 
@@ -38,6 +42,7 @@ _LEAST_KNOWN = 0.65
 _WINDOWS_AT_ONCE = 8
 # Ids up to here are function words and punctuation: a vocabulary begins with the most frequent words.
 _LAST_COMMON_ID = 151
+_FORMAT, _KIND = "course_lib.ReaderSettings/1", "settings of a reader"
 
 Span = tuple[int, int]
 Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -94,6 +99,61 @@ class YesNo(NamedTuple):
 
     probability: float | None
     problem: str | None
+
+
+class ReaderSettings(NamedTuple):
+    """How a trained span reader is asked: arguments of `find_answer`, by their names there."""
+
+    window: int
+    stride: int
+    max_answer_length: int
+    threshold: float
+
+    def save(self, path: str | Path) -> None:
+        """Writes the settings as JSON with a checksum; the old file stays until the new one is whole.
+
+        Raises:
+            CourseError: the file cannot be written, or the settings are none that `load` takes.
+        """
+        write_document(path, {"format": _FORMAT, **self._asdict()}, _KIND, ReaderSettings.load)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ReaderSettings":
+        """Reads what `save` wrote.
+
+        Raises:
+            CourseError: the file is missing or damaged, or no passage can be read with what it holds.
+        """
+        return read_document(path, _FORMAT, _KIND, cls._from_content)
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> "ReaderSettings":
+        settings = cls(**content)
+        *sizes, threshold = settings
+        if not all(isinstance(size, int) for size in sizes) or not math.isfinite(threshold):
+            raise ValueError("sizes are whole numbers, and the threshold is finite")
+        if not 1 <= settings.stride <= settings.window or settings.max_answer_length < 1:
+            raise ValueError("a stride from 1 to the window, and answers of at least one token")
+        return settings
+
+
+def split_by_passage(
+    records: Sequence[ReadingQuestion], seed: int
+) -> tuple[list[ReadingQuestion], list[ReadingQuestion], list[ReadingQuestion]]:
+    """Splits questions into (training, validation, test) so that no passage stands in two of them.
+
+    Questions whose answers are not in the passage's words are left out: a span can answer none of them. A
+    fifth of the others at most is for the test, a tenth at most for validation; each part keeps their order.
+
+    Args:
+        records: of one data set or several.
+        seed: chooses the passages.
+    """
+    usable = [record for record in records if record.spans or not record.answers]
+    rest, test = hold_out_groups(usable, [record.passage for record in usable], len(usable) // 5, seed)
+    passages = [record.passage for record in rest]
+    training, validation = hold_out_groups(rest, passages, len(usable) // 10, seed)
+    return training, validation, test
 
 
 def encode_with_spans(text: str, encoder: TextEncoder) -> tuple[list[int], list[Span]]:

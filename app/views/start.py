@@ -13,6 +13,10 @@ PAGES = {
     ),
     "entities": ("views/entities.py", "Persons, places, organizations and other names, marked in your text."),
     "relations": ("views/relations.py", "Who does what to whom: two names and the words that relate them."),
+    "question_answering": (
+        "views/question_answering.py",
+        "The words of a passage that answer your question, or that there are none.",
+    ),
     "summary": ("views/summarization.py", "The sentences that speak for the whole text."),
     "translation": (
         "views/translation.py",
@@ -48,6 +52,7 @@ for task, (page, text) in PAGES.items():
         )
 st.write(
     "What you type stays in this session: it is neither stored nor logged. The models learned from rated "
-    "sentences, film reviews, news of 1996, BBC articles and translated everyday sentences; on other kinds "
-    "of text they are wrong more often, and each page has an example of that."
+    "sentences, film reviews, news of 1996, questions on Wikipedia and on stories, BBC articles and "
+    "translated everyday sentences; on other kinds of text they are wrong more often, and each page has an "
+    "example of that."
 )

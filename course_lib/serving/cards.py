@@ -12,6 +12,7 @@ CARD, CARD_FORMAT = "card.json", "course_lib.model/1"
 PRECISIONS = ("float32", "int8")
 GRAPHS = {"float32": "model.onnx", "int8": "model.int8.onnx"}
 ENCODER, WORDS, TRANSITIONS = "encoder.json", "words.npz", "transitions.json"
+READING = "reading.json"
 RELATIONS = "relations.json"
 TRANSLATION_GRAPHS = {
     "float32": ("encoder.onnx", "decoder.onnx"),
@@ -28,6 +29,7 @@ _MODEL_FILES = {
 }
 # What a folder holds beside them.
 _COMPANIONS: dict[str, set[str]] = {
+    "question_answering": {ENCODER, READING},
     "relations": set(),
     "translation": {SOURCE_SUBWORDS, TARGET_SUBWORDS, SOURCE_WORDS, TARGET_WORDS},
 }

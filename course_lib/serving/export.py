@@ -15,14 +15,20 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+import course_lib.models.reader  # noqa: F401 (registers what saved readers consist of)
 from course_lib.errors import CourseError, unknown_name
 from course_lib.layers.crf import CRF
 from course_lib.layers.pooling import MaskedMaxMeanPooling, MaskedMaxPooling
 from course_lib.layers.tokens import CharacterCNN
 from course_lib.models.summarizer import PADDING_SCORE
+from course_lib.question_answering import FLAGS, PASSAGE, QUESTION
 from course_lib.serving.network import WordVectors
 
-TOLERANCE = 1e-5
+# The scores of a reader's pointers reach tens, and float32 holds seven digits.
+TOLERANCE, READER_TOLERANCE = 1e-5, 1e-4
+# The score of what attention must not see, whose weight after the softmax is exactly 0; and, as in
+# `ClosedPositions`, that of a position where no answer begins or ends.
+MASKED, _CLOSED = np.float32(-1e9), np.float32(-3e4)
 # Old enough for every runtime that the app's requirements allow.
 _OPSET, _IR_VERSION = 18, 9
 
@@ -41,14 +47,14 @@ def load_model(path: Path) -> keras.Model:
 
 
 def to_onnx(model: keras.Model) -> onnx.ModelProto:
-    """The graph of a classifier, tagger or summarizer that this course's builders made.
+    """The graph of a classifier, tagger, summarizer or span reader that this course's builders made.
 
     Inputs are the Keras model's and, if it reads words, `word_vectors`, float32 (batch, time, embedding_dim).
     Batch and time are free, padding is masked. Dropout and the CRF, which leaves the logits alone, are not in
     it. The output is `logits`, for a summarizer its scores.
 
     Args:
-        model: as `build_classifier`, `build_tagger` or `build_summarizer` return it.
+        model: as `build_classifier`, `build_tagger`, `build_summarizer` or `build_span_reader` return it.
 
     Raises:
         UsageError: another kind of model.
@@ -61,7 +67,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
 
 
 def word_vectors(model: keras.Model) -> np.ndarray | None:
-    """The word vectors of a classifier or tagger, (vocabulary_size, embedding_dim); None without words."""
+    """The model's word vectors, (vocabulary_size, embedding_dim); None without words."""
     layer = _word_layer(model)
     return None if layer is None else layer.get_weights()[0]
 
@@ -90,6 +96,7 @@ def check_parity(
     model: keras.Model,
     network: Callable[[Mapping[str, np.ndarray]], np.ndarray],
     batches: Iterable[Mapping[str, np.ndarray]],
+    tolerance: float = TOLERANCE,
 ) -> float:
     """Compares a network with its Keras model: whole batches, and each row alone without its padding.
 
@@ -97,12 +104,13 @@ def check_parity(
         model: the Keras model.
         network: the same one exported, from inputs by name to outputs.
         batches: inputs by name, (batch, time, …), rows of many lengths padded on the right with zeros.
+        tolerance: the largest difference allowed.
 
     Returns:
         The largest absolute difference of an output that is not at padding.
 
     Raises:
-        CourseError: it is above `TOLERANCE`.
+        CourseError: it is above the tolerance.
     """
     largest = 0.0
     for batch in batches:
@@ -119,7 +127,7 @@ def check_parity(
             for values in (alone, found[row][kept]):
                 # Unlike max(), it lets a NaN through.
                 largest = float(np.maximum(largest, np.abs(values - expected[row][kept]).max()))
-    return within_tolerance(largest)
+    return within_tolerance(largest, tolerance)
 
 
 def within_tolerance(difference: float, tolerance: float = TOLERANCE) -> float:
@@ -260,10 +268,8 @@ class _Graph:
 def _classifier(graph, model):
     token_ids = graph.input("token_ids", onnx.TensorProto.INT32, "batch", "time")
     is_real = graph.is_real(token_ids)
-    lengths, encoder = graph.lengths(is_real), model.get_layer("encoder")
-    states = graph.words(_word_layer(model))
-    for layer in _numbered(encoder, "bilstm"):
-        states = graph.bilstm(layer, states, lengths)
+    lengths = graph.lengths(is_real)
+    states = _encoder(graph, model, lengths)
     real = graph.add("Unsqueeze", is_real, np.array([2]))
     pooling, parts = model.get_layer("pooling"), []
     if isinstance(pooling, (MaskedMaxPooling, MaskedMaxMeanPooling)):
@@ -274,6 +280,35 @@ def _classifier(graph, model):
         divisor = graph.add("Unsqueeze", graph.add("Max", divisor, np.float32(1)), np.array([1]))
         parts.append(graph.add("Div", graph.add("ReduceSum", states, np.array([1]), keepdims=0), divisor))
     return graph.dense(model.get_layer("logits"), graph.add("Concat", *parts, axis=-1))
+
+
+def _span_reader(graph, model):
+    # What is padding shows in the roles as well; the words come as vectors.
+    roles = graph.input("roles", onnx.TensorProto.INT32, "batch", "time")
+    lengths = graph.lengths(graph.is_real(roles))
+    states = _encoder(graph, model, lengths)
+
+    keys = graph.add("Relu", graph.dense(model.get_layer("question_attention").projection, states))
+    scores = graph.add("MatMul", keys, graph.add("Transpose", keys, perm=[0, 2, 1]))
+    in_question = graph.add("Unsqueeze", graph.add("Equal", roles, np.int32(QUESTION)), np.array([1]))
+    weights = graph.add("Softmax", graph.add("Where", in_question, scores, MASKED), axis=-1)
+    context = graph.add("MatMul", weights, states)  # (batch, time, features)
+    in_passage = graph.add("Unsqueeze", graph.add("GreaterOrEqual", roles, np.int32(PASSAGE)), np.array([2]))
+    added = graph.add("Max", graph.add("Sub", roles, np.int32(PASSAGE)), np.int32(0))
+    powers = 2 ** np.arange(len(FLAGS), dtype=np.int32)
+    flags = graph.add("Div", graph.add("Unsqueeze", added, np.array([2])), powers)
+    flags = graph.add("Cast", graph.add("Mod", flags, np.int32(2)), to=onnx.TensorProto.FLOAT)
+    fused = [states, context, graph.add("Mul", states, context)]
+    fused += [graph.add("Cast", in_passage, to=onnx.TensorProto.FLOAT), flags]
+    fused = graph.add("Concat", *fused, axis=2)
+
+    read = graph.bilstm(model.get_layer("reading_bilstm"), fused, lengths)
+    logits = graph.dense(model.get_layer("pointers"), graph.add("Concat", fused, read, axis=2))
+    # The first position, which stands for "no answer", is open although it is the question's.
+    first = graph.add("Slice", logits, np.array([0]), np.array([1]), np.array([1]))
+    closed = graph.add("Where", in_passage, logits, _CLOSED)
+    others = graph.add("Slice", closed, np.array([1]), np.array([2**31 - 1]), np.array([1]))
+    return graph.add("Concat", first, others, axis=1)
 
 
 def _tagger(graph, model):
@@ -315,7 +350,20 @@ def _summarizer(graph, model):
     return graph.add("Where", is_real, scores, np.float32(PADDING_SCORE))
 
 
-_HEADS = {"classifier": _classifier, "tagger": _tagger, "summarizer": _summarizer}
+_HEADS = {
+    "classifier": _classifier,
+    "tagger": _tagger,
+    "summarizer": _summarizer,
+    "span_reader": _span_reader,
+}
+
+
+def _encoder(graph, model, lengths):
+    """The states of the model's encoder, (batch, time, 2 * hidden_dim); zeros at padding."""
+    states = graph.words(_word_layer(model))
+    for layer in _numbered(model.get_layer("encoder"), "bilstm"):
+        states = graph.bilstm(layer, states, lengths)
+    return states
 
 
 def _state_dim(layer):

@@ -25,6 +25,7 @@ from course_lib.serving.entities import (
     tag_transitions,
 )
 from course_lib.serving.network import Network, WordVectors
+from course_lib.serving.questions import QuestionPredictor
 from course_lib.serving.translation import TranslationPredictor
 from course_lib.summarization import SummarySentence, network_scores, select_sentences
 from course_lib.text import TextEncoder, pad, sentence_spans, token_spans
@@ -390,6 +391,7 @@ PREDICTORS = {
         SummaryPredictor,
         RelationPredictor,
         TranslationPredictor,
+        QuestionPredictor,
     )
     for task in kind.tasks
 }

@@ -1,6 +1,7 @@
 """`course publish`: a notebook's model becomes a folder that the app loads, with a card of what it is."""
 
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -20,6 +21,8 @@ from course_lib.data import (
     load_conll2003,
     load_human_ratings,
     load_imdb,
+    load_narrative_qa,
+    load_quac,
     load_xsum_1k,
     ternary_label,
 )
@@ -29,7 +32,15 @@ from course_lib.errors import CourseError, unknown_name
 from course_lib.evaluation.bootstrap import Interval, bootstrap_interval
 from course_lib.evaluation.entities import entity_counts, f1_of_counts
 from course_lib.evaluation.rouge import rouge_scores
+from course_lib.evaluation.spans import span_scores
 from course_lib.evaluation.translation import bleu_counts, bleu_of_sums
+from course_lib.question_answering import (
+    ReaderSettings,
+    encode_pair,
+    encode_with_spans,
+    join_pair,
+    split_by_passage,
+)
 from course_lib.relations import Relation, load_relation_labels, relation_counts
 from course_lib.serving.cards import (
     CARD,
@@ -37,6 +48,7 @@ from course_lib.serving.cards import (
     ENCODER,
     GRAPHS,
     PRECISIONS,
+    READING,
     RELATIONS,
     SOURCE_SUBWORDS,
     SOURCE_WORDS,
@@ -55,6 +67,7 @@ from course_lib.serving.predictors import (
     SentimentPredictor,
     SummaryPredictor,
 )
+from course_lib.serving.questions import QuestionPredictor
 from course_lib.serving.translation import TranslationPredictor, search_network
 from course_lib.summarization import network_inputs
 from course_lib.text import TextEncoder, sentence_spans
@@ -69,7 +82,7 @@ MAX_LOSS = 0.005
 MAX_BYTES = 40_000_000
 
 _NUM_TIMED = 200
-_NUM_COMPARED = 24
+_NUM_COMPARED, _TOKENS_COMPARED = 24, 240
 # Sources that notebook 12 holds out to choose on and to test on.
 _HELD_OUT_PAIRS = (1_000, 2_000)
 
@@ -79,7 +92,7 @@ class Task(NamedTuple):
 
     Attributes:
         notebook: its number, and its name in notebooks/results.json.
-        dataset: name in the catalog.
+        datasets: names in the catalog.
         labels: classes in the order of their numbers, or entity types; empty where there are none.
         metric: what `counts` add up to.
         split: what the metric is measured on, by profile.
@@ -87,7 +100,7 @@ class Task(NamedTuple):
         counts: function from a predictor and units to one row of counts for each.
         statistic: from sums of the rows to the metric, between 0 and 1.
         num_checked: so many units, the first ones, are the card's fixed part.
-        texts: from units to the texts whose latency is measured.
+        texts: from units to what `predict_batch` takes, whose latency is measured.
         build: makes the candidate for publication from the artifact.
         artifact: the files that the notebook saves.
         timed: what one of the `texts` is.
@@ -96,7 +109,7 @@ class Task(NamedTuple):
     """
 
     notebook: str
-    dataset: str
+    datasets: tuple[str, ...]
     labels: tuple[str, ...]
     metric: str
     split: dict[str, str]
@@ -104,7 +117,7 @@ class Task(NamedTuple):
     counts: Callable[[Any, Sequence], np.ndarray]
     statistic: Callable[[np.ndarray], np.ndarray]
     num_checked: int
-    texts: Callable[[Sequence], list[str]]
+    texts: Callable[[Sequence], list]
     build: Callable[["_Source"], "_Candidate"]
     artifact: tuple[str, ...] = ("model.keras", ENCODER)
     timed: str = "one sentence"
@@ -173,7 +186,8 @@ def publish(
     loaded again first; if anything fails, the old model stays.
 
     Args:
-        name: `sentiment`, `reviews`, `entities`, `summary`, `relations` or `translation`.
+        name: `sentiment`, `reviews`, `entities`, `summary`, `relations`, `translation` or
+            `question_answering`.
         profile: `fast` or `full`: whose artifact.
         artifacts: folder of the artifacts; by default COURSE_ARTIFACTS or the repository's `artifacts`.
         models: folder of the published models.
@@ -219,7 +233,8 @@ def publish(
         aside.mkdir()
         for file, write in candidate.files.items():
             write(aside / file)
-        dataset = load_catalog()[task.dataset]
+        catalog = load_catalog()
+        datasets = [catalog[name] for name in task.datasets]
         card = {
             "format": CARD_FORMAT,
             "task": name,
@@ -229,11 +244,12 @@ def publish(
             "seed": SEED,
             "date": datetime.date.today().isoformat(),
             "command": f"course publish {name} --profile {profile}",
-            "licence": f"Apache-2.0; trained on {dataset.title}: {dataset.licence}",
+            "licence": "Apache-2.0; trained on "
+            + " and on ".join(f"{dataset.title}: {dataset.licence}" for dataset in datasets),
             "data": {
-                "name": dataset.name,
-                "version": dataset.version,
-                "sha256": {file.name: file.sha256 for file in dataset.files},
+                "name": " and ".join(task.datasets),
+                "version": " and ".join(dict.fromkeys(dataset.version for dataset in datasets)),
+                "sha256": {file.name: file.sha256 for dataset in datasets for file in dataset.files},
             },
             "metric": {
                 "name": task.metric,
@@ -280,7 +296,7 @@ def measure(name: str, predictor: Any, examples: Sequence) -> Interval:
 
 
 def _keras_model(source: _Source) -> _Candidate:
-    """A classifier, tagger or summarizer: its word vectors rounded, its network in two precisions."""
+    """What is one network: its word vectors rounded, the network in two precisions."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from course_lib.serving import export  # needs TensorFlow
 
@@ -299,7 +315,13 @@ def _keras_model(source: _Source) -> _Candidate:
             f"The model in {folder} has {num_classes} classes, the task {name} {len(labels)}: "
             f"{source.way_out}"
         )
-    more = {SentimentPredictor: [labels], EntityPredictor: [transitions], SummaryPredictor: []}[kind]
+    settings = ReaderSettings.load(folder / READING) if kind is QuestionPredictor else None
+    more = {
+        SentimentPredictor: [labels],
+        EntityPredictor: [transitions],
+        SummaryPredictor: [],
+        QuestionPredictor: [settings],
+    }[kind]
     original = None
     if vectors is not None:
         original = WordVectors(vectors, np.ones(vectors.shape[1], np.float32))
@@ -310,17 +332,20 @@ def _keras_model(source: _Source) -> _Candidate:
     contents = {precision: each.SerializeToString() for precision, each in graphs.items()}
     networks = {precision: Network(content, words) for precision, content in contents.items()}
     batches = _parity_batches(name, encoder, source.examples)
+    tolerance = export.READER_TOLERANCE if kind is QuestionPredictor else export.TOLERANCE
     files = {GRAPHS[precision]: _writer(content) for precision, content in contents.items()}
     files[ENCODER] = encoder.save
     if words is not None:
         files[WORDS] = words.save
     if transitions is not None:
         files[TRANSITIONS] = _writer(json.dumps(transitions.tolist()).encode())
+    if settings is not None:
+        files[READING] = settings.save
     return _Candidate(
         files,
         {precision: kind(network, encoder, *more) for precision, network in networks.items()},
         kind(unrounded, encoder, *more),
-        export.check_parity(model, networks["float32"], batches),
+        export.check_parity(model, networks["float32"], batches, tolerance),
     )
 
 
@@ -437,7 +462,7 @@ def _replace(target, aside):
 
 def _quoted_metric(task, profile, results):
     """The metric from the notebook, for a model that has seen all texts; None where it can be measured."""
-    if task.dataset != "xsum_1k" or profile != "full":
+    if task.datasets != ("xsum_1k",) or profile != "full":
         return None
     try:
         measured = json.loads(results.read_text(encoding="utf-8"))
@@ -457,12 +482,22 @@ def _parity_batches(name, encoder, examples):
         rows = [{"token_ids": encoder.encode(example.text)} for example in examples]
     elif kind is EntityPredictor:
         rows = [encoder.encode(sentence.tokens) for document in examples for sentence in document]
+    elif kind is QuestionPredictor:
+        rows = [_joined(record, encoder) for records in examples for record in records]
     else:
         rows = [{"features": network_inputs(_sentences(example.text), encoder)[1]} for example in examples]
     lengths = [len(next(iter(row.values()))) for row in rows]
     chosen = np.argsort(lengths, kind="stable")[np.linspace(0, len(rows) - 1, 24).astype(int)]
     for part in (chosen[:16], chosen[8:]):
         yield {feature: _padded([np.asarray(rows[index][feature]) for index in part]) for feature in rows[0]}
+
+
+def _joined(record, encoder):
+    """A question and the beginning of its passage."""
+    encode = functools.partial(encode_with_spans, encoder=encoder)
+    pair = encode_pair(record.question, record.passage, encode)
+    token_ids, roles = join_pair(pair, (0, _TOKENS_COMPARED))
+    return {"token_ids": token_ids, "roles": roles}
 
 
 def _padded(rows):
@@ -474,7 +509,7 @@ def _padded(rows):
 
 def _latency(predictor, texts):
     """Milliseconds of single answers."""
-    times = [predictor.predict(text).latency_ms for text in texts[:_NUM_TIMED]]
+    times = [predictor.predict_batch([text])[0].latency_ms for text in texts[:_NUM_TIMED]]
     p50, p99 = np.quantile(times, [0.5, 0.99])
     return {"p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3)}
 
@@ -493,6 +528,10 @@ def _tagged_sentences(documents):
 
 def _sources(pairs):
     return [pair.source for pair in pairs]
+
+
+def _questions(passages):
+    return [(record.question, record.passage) for records in passages for record in records]
 
 
 def _labelled_sentences(examples):
@@ -538,6 +577,16 @@ def _translation_counts(predictor: TranslationPredictor, pairs):
     return bleu_counts(translations, [pair.references for pair in pairs])
 
 
+def _span_counts(predictor: QuestionPredictor, passages):
+    """The sum of token F1 on each passage, and its number of questions; an answer is always given."""
+    counts = []
+    for records in passages:
+        answers = predictor.predict_batch(_questions([records]), threshold=-np.inf)
+        scores = span_scores([answer.text for answer in answers], [record.answers for record in records])
+        counts.append([scores["f1"].sum(), len(records)])
+    return np.array(counts)
+
+
 def _bleu(sums):
     return bleu_of_sums(sums) / 100
 
@@ -581,6 +630,20 @@ def _sentence_pairs(profile):
     return [test[index] for index in np.random.default_rng(SEED).permutation(len(test))]
 
 
+def _passages(profile):
+    """The questions with an answer that notebook 13 tests on in `full`, by passage.
+
+    Shuffled: QuAC's passages stand before NarrativeQA's, and the card's fixed part shall have both.
+    """
+    _, _, test = split_by_passage([*load_quac(), *load_narrative_qa()], SEED)
+    passages = {}
+    for record in test:
+        if record.spans:
+            passages.setdefault(record.passage, []).append(record)
+    order = np.random.default_rng(SEED).permutation(len(passages))
+    return [list(passages.values())[index] for index in order]
+
+
 def _articles(profile):
     """In `fast` those of the fold that notebook 11 holds out; in `full` all, which the model has seen."""
     articles = load_xsum_1k()
@@ -593,7 +656,7 @@ def _articles(profile):
 TASKS = {
     "sentiment": Task(
         notebook="08_sentiment",
-        dataset="human_ratings",
+        datasets=("human_ratings",),
         labels=THREE_CLASSES,
         metric="accuracy",
         split=dict.fromkeys(PROFILES, "the test split, 4,677 sentences of four domains"),
@@ -607,7 +670,7 @@ TASKS = {
     ),
     "reviews": Task(
         notebook="04_training",
-        dataset="imdb",
+        datasets=("imdb",),
         labels=("negative", "positive"),
         metric="accuracy",
         split=dict.fromkeys(PROFILES, "5,000 held-out reviews"),
@@ -620,7 +683,7 @@ TASKS = {
     ),
     "entities": Task(
         notebook="09_named_entities",
-        dataset="conll2003",
+        datasets=("conll2003",),
         labels=("LOC", "MISC", "ORG", "PER"),
         metric="entity F1",
         split={
@@ -637,7 +700,7 @@ TASKS = {
     ),
     "summary": Task(
         notebook="11_summarization",
-        dataset="xsum_1k",
+        datasets=("xsum_1k",),
         labels=(),
         metric="ROUGE-1",
         split={
@@ -655,7 +718,7 @@ TASKS = {
     ),
     "relations": Task(
         notebook="10_relations",
-        dataset="conll2003",
+        datasets=("conll2003",),
         labels=(),
         metric="relation F1",
         split=dict.fromkeys(
@@ -673,7 +736,7 @@ TASKS = {
     ),
     "translation": Task(
         notebook="12_translation",
-        dataset="tatoeba_en_es",
+        datasets=("tatoeba_en_es",),
         labels=(),
         metric="BLEU",
         split=dict.fromkeys(
@@ -686,5 +749,23 @@ TASKS = {
         texts=_sources,
         build=_translator,
         artifact=("model.keras", SOURCE_SUBWORDS, TARGET_SUBWORDS),
+    ),
+    "question_answering": Task(
+        notebook="13_question_answering",
+        datasets=("quac", "narrative_qa"),
+        labels=(),
+        metric="token F1",
+        split=dict.fromkeys(
+            PROFILES,
+            "906 questions with an answer on 196 held-out passages; the reader has to answer",
+        ),
+        examples=_passages,
+        counts=_span_counts,
+        statistic=_mean,
+        num_checked=40,
+        texts=_questions,
+        build=_keras_model,
+        artifact=("model.keras", ENCODER, READING),
+        timed="one question on its passage",
     ),
 }

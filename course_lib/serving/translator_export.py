@@ -8,15 +8,13 @@ import onnx
 
 import course_lib.models.translator  # noqa: F401 (registers what saved translators consist of)
 from course_lib.errors import unknown_name
-from course_lib.serving.export import _Graph, compress_layer, within_tolerance
+from course_lib.serving.export import MASKED, _Graph, compress_layer, within_tolerance
 from course_lib.serving.network import WordVectors
 from course_lib.text.padding import pad
 from course_lib.text.subwords import START_ID
 from course_lib.translation import SearchNetwork
 
 TOLERANCE = 1e-4
-# The score of padding: its weight after the softmax is exactly 0.
-_MASKED = np.float32(-1e9)
 
 
 def translator_to_onnx(model: keras.Model) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -137,7 +135,7 @@ def _decoder(model):
     query, (hidden, cell) = graph.steps(lstm, layer), graph.last(lstm, layer)
 
     scores = graph.add("MatMul", query, graph.add("Transpose", keys, perm=[0, 2, 1]))
-    scores = graph.add("Where", graph.add("Unsqueeze", source_mask, np.array([1])), scores, _MASKED)
+    scores = graph.add("Where", graph.add("Unsqueeze", source_mask, np.array([1])), scores, MASKED)
     weights = graph.add("Softmax", scores, axis=-1)  # (batch, 1, source_time)
     both = graph.add("Concat", graph.add("MatMul", weights, states), query, axis=2)
     (kernel,) = model.get_layer("attentional").get_weights()

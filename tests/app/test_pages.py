@@ -1,6 +1,7 @@
 """Every page answers, says what is wrong in one sentence and never shows a traceback."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from course_lib.serving.cards import read_card
 from course_lib.serving.lexicon import LexiconPredictor
 from course_lib.serving.predictors import (
     EntityPredictor,
+    QuestionPredictor,
     RelationPredictor,
     SentimentAnswer,
     SentimentPredictor,
@@ -19,13 +21,16 @@ from course_lib.serving.predictors import (
     TimedRelations,
     TranslationPredictor,
 )
+from course_lib.serving.questions import QuestionAnswer
 
 APP = Path(shared.__file__).parent
-PAGES = ["sentiment", "entities", "relations", "summarization", "translation"]
+PAGES = ["sentiment", "entities", "relations", "question_answering", "summarization", "translation"]
 TEXT = "Angela Merkel went to Paris. It was a wonderful journey. Nobody was bored."
 
 
-def read(app, text):
+def read(app, text, question="Where did Angela Merkel go?"):
+    for field in app.text_input:
+        field.set_value(question)
     app.text_area[0].set_value(text).run()
     return app.button[0].click().run()
 
@@ -46,7 +51,8 @@ def test_every_page_opens_without_an_error(open_page, page):
 def test_an_empty_text_is_asked_for(open_page, page):
     app = read(open_page(page), " \u200b\n ")
     assert not app.exception
-    assert "There is no text yet" in app.info[0].value
+    name = "passage" if page == "question_answering" else "text"
+    assert f"There is no {name} yet" in app.info[0].value
 
 
 def test_sentiment_says_what_the_predictor_says(open_page):
@@ -164,6 +170,142 @@ def test_names_and_phrases_cannot_leave_their_quotes_in_the_graph(open_page, mon
     assert len(others) == 39 and "the 40 surest of 50" in app.caption[0].value
 
 
+ALWAYS = "none"
+
+
+def test_an_answer_is_that_of_the_predictor_marked_in_its_passage(open_page, models):
+    passage, question = f"{TEXT}\n{TEXT}", "Where did Angela Merkel go?"
+    predictor = QuestionPredictor.load(models / "question_answering")
+    app = read(open_page("question_answering"), passage, question)
+    app.button_group[-1].set_value(ALWAYS).run()
+    answer = predictor.predict(question, passage, -math.inf)
+    assert not app.exception and answer.text
+    told, marked = (element.proto.body for element in app.get("html"))
+    assert f">{answer.text}</div>" in told
+    before, rest = marked.split("<mark ", 1)
+    assert before.endswith(f">{passage[: answer.start]}")
+    assert rest.split(">", 1)[1] == f"{answer.text}</mark>{passage[answer.end :]}</div>"
+    assert [each.value for each in app.subheader] == ["Answer", "In the passage"]
+    tokens = f"{answer.num_tokens} tokens · {answer.unknown_share:.0%} unknown · read in 2 parts"
+    assert f"log-odds {answer.log_odds:+.1f} · {tokens}" in app.caption[0].value.replace("\\", "")
+
+
+class Reader:
+    """Marks the characters from 4 to 12, if the odds are above the limit that it is asked with."""
+
+    threshold = -1.0
+
+    def __init__(self, log_odds):
+        self.log_odds = log_odds
+
+    def predict(self, question, passage, threshold):
+        facts = (self.log_odds, 3, 0.0, 1, 1.0)
+        if self.log_odds <= threshold:
+            return QuestionAnswer("", 0, 0, "The passage does not seem to tell.", *facts)
+        return QuestionAnswer(passage[4:12], 4, 12, "", *facts)
+
+
+@pytest.mark.parametrize(
+    "log_odds, limit, said",
+    [
+        (
+            1.0,
+            None,
+            "2.7 times as probable as no answer; it answers only what is 0.37 times as probable or more.",
+        ),
+        (3.0, "even odds", "20 times as probable as no answer; it answers only what is as probable or more."),
+        (9.0, ALWAYS, "more than 1,000 times as probable as no answer."),
+        (
+            -0.5,
+            "even odds",
+            "0.61 times as probable as no answer; it answers only what is as probable or more.",
+        ),
+        (
+            -5.0,
+            None,
+            "less than a hundredth as probable as no answer; it answers only what is 0.37 times as probable "
+            "or more.",
+        ),
+        (-5.0, ALWAYS, "less than a hundredth as probable as no answer."),
+    ],
+)
+def test_the_log_odds_are_put_into_words(open_page, monkeypatch, log_odds, limit, said):
+    """The odds by hand: e is 2.718, e ** 3 is 20.1, e ** -0.5 is 0.607, e ** -1 is 0.368."""
+    monkeypatch.setattr(shared, "load_predictor", lambda task: Reader(log_odds))
+    refused = log_odds <= {None: -1.0, "even odds": 0.0, ALWAYS: -math.inf}[limit]
+    app = read(open_page("question_answering"), TEXT)
+    if limit is not None:
+        app.button_group[-1].set_value(limit).run()
+    assert not app.exception
+    (found,) = (each.value for each in app.markdown if "To the model" in each.value)
+    words = "the best words of the passage" if refused else "the marked words"
+    assert found.endswith(f"To the model, {words} are {said}")
+    assert found.startswith("The passage does not seem to tell.") == refused
+    heads = ["Not in the passage"] if refused else ["Answer", "In the passage"]
+    assert [each.value for each in app.subheader] == heads
+    assert ("<mark " in drawn(app)) != refused
+
+
+def test_a_limit_that_is_too_low_to_refuse_is_called_so(open_page, monkeypatch):
+    reader = Reader(-2.0)
+    reader.threshold = -6.6
+    monkeypatch.setattr(shared, "load_predictor", lambda task: reader)
+    app = read(open_page("question_answering"), TEXT)
+    (said,) = (each.value for each in app.markdown if "To the model" in each.value)
+    assert said == (
+        "To the model, the marked words are 0.14 times as probable as no answer; its limit is so low that it "
+        "nearly always answers."
+    )
+
+
+def test_a_hostile_passage_is_marked_and_never_interpreted(open_page, monkeypatch):
+    monkeypatch.setattr(shared, "load_predictor", lambda task: Reader(1.0))
+    passage = "<b> <script>\u202ealert(1)</script> <img src=x onerror=alert(2)>"
+    app = read(open_page("question_answering"), passage, "<script>alert(3)</script> **who**?")
+    assert not app.exception and not app.error
+    told, marked = (element.proto.body for element in app.get("html"))
+    assert ">&lt;script&gt;</div>" in told
+    assert ">&lt;b&gt; <mark " in marked
+    assert ">&lt;script&gt;</mark>alert(1)&lt;/script&gt; &lt;img src=x onerror=alert(2)&gt;</div>" in marked
+
+
+@pytest.mark.parametrize(
+    "question, passage, said",
+    [
+        ("", TEXT, "There is no question yet: type one, or choose an example."),
+        ("Who?", "vvkq wqq zzk", "The passage has no word that the reader knows."),
+        ("qwxz zzyx", TEXT, "The question has no word that the reader knows."),
+        (
+            "Wer hat die Stadt gegründet?",
+            "Die Stadt wurde von Händlern am Fluss gegründet.",
+            "% of the words; it was trained on English.",
+        ),
+    ],
+)
+def test_what_cannot_be_answered_is_said(open_page, question, passage, said):
+    app = read(open_page("question_answering"), passage, question)
+    assert not app.exception and not app.error and not app.subheader
+    (message,) = (each.value for each in app.info)
+    assert said in message
+
+
+@pytest.mark.parametrize("page", ["sentiment", "question_answering"])
+def test_a_visitor_who_comes_back_to_a_page_finds_it_as_new(open_page, page):
+    app = read(open_page(page), TEXT)
+    assert app.subheader or app.info
+    app = app.switch_page("views/about.py").run().switch_page(f"views/{page}.py").run()
+    assert app.text_area[0].value == "" and not app.subheader and not app.info and not app.exception
+
+
+def test_a_link_to_a_question_opens_with_its_passage(open_page):
+    app = read(open_page("question_answering"), "A film & more", "Which film?")
+    app.button[1].click().run()
+    assert app.code[0].value.endswith("?question=Which+film%3F&passage=A+film+%26+more")
+    linked = open_page("question_answering", {"question": "Which film?", "passage": "A film & more"})
+    assert linked.text_input[0].value == "Which film?" and linked.text_area[0].value == "A film & more"
+    assert linked.caption[0].value.count("tokens") == 1
+
+
 def test_a_translation_is_that_of_the_predictor(open_page, models):
     text = "I like apples. Where are you?"
     predictor = TranslationPredictor.load(models / "translation")
@@ -216,15 +358,16 @@ def test_what_cannot_be_translated_is_said(open_page, text, said):
     assert said in message
 
 
-def test_without_a_translator_its_page_says_how_to_make_one(open_page, models, tmp_path, monkeypatch):
-    rest = shutil.copytree(models, tmp_path / "models", ignore=shutil.ignore_patterns("translation"))
+@pytest.mark.parametrize("page", ["translation", "question_answering"])
+def test_without_its_model_a_page_says_how_to_make_one(open_page, models, tmp_path, monkeypatch, page):
+    rest = shutil.copytree(models, tmp_path / "models", ignore=shutil.ignore_patterns(page))
     monkeypatch.setattr(shared, "MODELS", rest)
-    (error,) = open_page("translation").error
+    (error,) = open_page(page).error
     assert error.value.replace("\\", "").endswith(
-        "make it with: course publish translation The other pages work."
+        f"make it with: course publish {page} The other pages work."
     )
     (warning,) = open_page("start").warning
-    assert warning.value.endswith("make it with\\: course publish translation")
+    assert warning.value.replace("\\", "").endswith(f"make it with: course publish {page}")
     assert not open_page("relations").error
 
 
@@ -267,12 +410,12 @@ def test_compare_shows_the_other_tasks_in_both_precisions(open_page, model, metr
 def test_start_and_about_list_every_model(open_page, models):
     about, start = open_page("about"), open_page("start")
     titles = [
-        *("Sentiment", "Entities", "Relations", "Summarization", "Translation"),
+        *("Sentiment", "Entities", "Relations", "Question answering", "Summarization", "Translation"),
         "Film reviews, for comparison",
     ]
     assert [each.value for each in about.subheader] == [*titles, "Lexicon, for comparison"]
-    assert len(about.json) == len(start.caption) == 6
-    tasks = ["sentiment", "entities", "relations", "summary", "translation", "reviews"]
+    assert len(about.json) == len(start.caption) == 7
+    tasks = ["sentiment", "entities", "relations", "question_answering", "summary", "translation", "reviews"]
     for task, line in zip(tasks, start.caption, strict=True):
         card = read_card(models / task)
         assert card["task"] == task

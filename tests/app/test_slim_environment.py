@@ -23,6 +23,12 @@ for page, text in (("relations", "Anna Lee met John Howard."), ("translation", "
     app.button[0].click().run()
     assert not app.exception and not app.error, (app.exception, app.error)
     assert len(app.dataframe) == 1, page
+app = app.switch_page("views/question_answering.py").run()
+app.text_input[0].set_value("Where did Anna Lee meet him?").run()
+app.text_area[0].set_value("Anna Lee met John Howard in the park.").run()
+app.button[0].click().run()
+assert not app.exception and not app.error, (app.exception, app.error)
+assert "tokens" in app.caption[0].value, app.caption
 app = app.switch_page("views/compare.py").run()
 app.text_area[0].set_value("A wonderful film.").run()
 app.button[0].click().run()

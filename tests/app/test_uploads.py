@@ -11,8 +11,32 @@ from course_lib.errors import UsageError
 
 def test_csv_and_txt_are_read():
     content = 'id,text\r\n1,"Fine, really"\r\n2,"two\nlines"\r\n'.encode("utf-8-sig")
-    assert shared.read_texts("a.CSV", content) == ["Fine, really", "two\nlines"]
-    assert shared.read_texts("a.txt", b"one\n\ntwo\n") == ["one", "two"]
+    assert shared.read_rows("a.CSV", content) == [{"text": "Fine, really"}, {"text": "two\nlines"}]
+    assert shared.read_rows("a.txt", b"one\n\ntwo\n") == [{"text": "one"}, {"text": "two"}]
+
+
+def test_questions_and_passages_are_read_from_their_columns():
+    content = b'passage,id,question\r\n"Anna, 7, is here.",1,Who?\r\n,2,When?\r\nNo question\r\n'
+    assert shared.read_rows("a.csv", content, ["question", "passage"]) == [
+        {"question": "Who?", "passage": "Anna, 7, is here."},
+        {"question": "When?", "passage": ""},
+        {"question": "", "passage": "No question"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"question,text\nWho?,Anna\n", "no column named passage; its columns are: question, text"),
+        ("a.txt", b"Who?\n", r"no column named question; its columns are: Who\?"),
+        ("a.csv", b"question,passage\n", "holds no questions"),
+        ("a.csv", b"question,passage\n" + b"x,y\n" * 20_001, "20,001 questions; at most 20,000"),
+        ("a.csv", b"question,passage\nx," + b"y" * 20_001, "Passage 1 has 20,001 characters"),
+    ],
+)
+def test_a_file_of_questions_is_refused_with_the_way_out(name, content, message):
+    with pytest.raises(UsageError, match=message):
+        shared.read_rows(name, content, ["question", "passage"])
 
 
 @pytest.mark.parametrize(
@@ -31,12 +55,13 @@ def test_csv_and_txt_are_read():
 )
 def test_what_cannot_be_read_is_refused_with_the_way_out(name, content, message):
     with pytest.raises(UsageError, match=message):
-        shared.read_texts(name, content)
+        shared.read_rows(name, content)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_no_downloaded_cell_is_a_formula(text):
-    content = shared.write_rows([text, "plain"], [{"label": text, "p": -0.5}, {"label": "b", "p": 1.0}])
+    asked = [{"text": text}, {"text": "plain"}]
+    content = shared.write_rows(asked, [{"label": text, "p": -0.5}, {"label": "b", "p": 1.0}])
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     assert rows[0]["text"] == rows[0]["label"] == f"'{text}"
     assert rows[0]["p"] == "-0.5" and rows[1]["text"] == "plain"

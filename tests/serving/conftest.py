@@ -1,5 +1,6 @@
 """The tiny models as notebooks leave them behind, and as the app finds them."""
 
+import functools
 from types import SimpleNamespace
 
 import keras
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from tiny_models import (
     PAIR,
+    SETTINGS,
     classifier,
+    reader,
     relations_json,
     sentences,
     subwords,
@@ -17,9 +20,11 @@ from tiny_models import (
     translator,
 )
 
-from course_lib.data import LabelledText, SummarizedText, TaggedSentence
+from course_lib.data import LabelledText, ReadingQuestion, SummarizedText, TaggedSentence
 from course_lib.data.tatoeba import TranslatedSentence
+from course_lib.models.reader import reading_network
 from course_lib.models.translator import search_network
+from course_lib.question_answering import encode_with_spans, find_answer
 from course_lib.relations import Relation
 from course_lib.serving import publish as publishing
 from course_lib.serving.export import compress_words
@@ -42,9 +47,22 @@ def surest_texts(model, encoder, texts):
     return [LabelledText(texts[index], int(labels[index])) for index in surest]
 
 
+def questions_on(passages, questions, model, encoder):
+    """Three questions on each passage, the first with another answer than the model's."""
+    network, encode = reading_network(model), functools.partial(encode_with_spans, encoder=encoder)
+    options = SETTINGS._replace(threshold=-np.inf)._asdict()
+    examples = []
+    for number, passage in enumerate(passages):
+        asked = questions[3 * number :][:3]
+        found = [find_answer(question, passage, encode, network, **options).text for question in asked]
+        answers = zip(asked, ["nobody", *found[1:]], strict=True)
+        examples.append([ReadingQuestion(question, passage, (answer,), ()) for question, answer in answers])
+    return examples
+
+
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory):
-    """What notebooks 04 and 08 to 12 leave behind, and test data that the models mostly get right."""
+    """What notebooks 04 and 08 to 13 leave behind, and test data that the models mostly get right."""
     root = tmp_path_factory.mktemp("artifacts")
     texts = [" ".join(words) for words in sentences(300, seed=1)]
     text_encoder = TextEncoder.fit(texts[:30], max_length=40)
@@ -53,6 +71,7 @@ def artifacts(tmp_path_factory):
         "reviews": text_encoder,
         "entities": tagging_encoder(20),
         "summary": text_encoder,
+        "question_answering": text_encoder,
     }
     vocabulary_size = len(text_encoder.vocabulary)
     models = {
@@ -60,6 +79,7 @@ def artifacts(tmp_path_factory):
         "reviews": classifier(vocabulary_size=vocabulary_size),
         "entities": tagger(encoders["entities"]),
         "summary": summarizer(),
+        "question_answering": reader(vocabulary_size),
     }
     examples = {name: surest_texts(models[name], text_encoder, texts) for name in ("sentiment", "reviews")}
     for name, model in models.items():
@@ -67,6 +87,7 @@ def artifacts(tmp_path_factory):
         folder.mkdir(parents=True)
         model.save(folder / "model.keras")
         encoders[name].save(folder / "encoder.json")
+    SETTINGS.save(root / "fast" / "question_answering" / "reading.json")
     documents = [
         [TaggedSentence(tuple(words), (), (), ("B-PER", *["O"] * (len(words) - 1)), number) for words in part]
         for number, part in enumerate(np.array_split(np.array(sentences(40, seed=2), dtype=object), 10))
@@ -80,6 +101,8 @@ def artifacts(tmp_path_factory):
     ]
     related = [publishing.RelatedSentence([("Anna", "visits", "Rome"), ("Lee",)], 0, [Relation(*VISIT)])] * 8
     examples |= {"entities": documents, "summary": articles, "relations": related}
+    passages = [article.text for article in articles[:12]]
+    examples["question_answering"] = questions_on(passages, texts, models["question_answering"], text_encoder)
     (root / "fast" / "relations").mkdir()
     (root / "fast" / "relations" / "relations.json").write_text(relations_json(), encoding="utf-8")
 

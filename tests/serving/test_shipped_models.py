@@ -11,7 +11,7 @@ from course_lib.serving.publish import MAX_BYTES, REPOSITORY, TASKS, measure
 MODELS = REPOSITORY / "app" / "models"
 SHIPPED = sorted(card.parent.name for card in MODELS.glob("*/card.json"))
 # Another processor rounds differently: two of 500 texts may change sides, or one relation of 60 sentences.
-TOLERANCES = {"relations": 0.02, "translation": 0.01}
+TOLERANCES = {"relations": 0.02, "translation": 0.01, "question_answering": 0.01}
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

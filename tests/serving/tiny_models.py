@@ -6,9 +6,11 @@ import numpy as np
 
 from course_lib.models.classifier import build_classifier
 from course_lib.models.encoder import build_encoder
+from course_lib.models.reader import build_span_reader
 from course_lib.models.summarizer import build_summarizer
 from course_lib.models.tagger import build_tagger
 from course_lib.models.translator import build_translator
+from course_lib.question_answering import ReaderSettings
 from course_lib.relations import FORMAT, Sentence, candidates, features
 from course_lib.summarization import FEATURE_NAMES
 from course_lib.text import Vocabulary
@@ -62,6 +64,15 @@ def tagger(encoder, **options):
 def summarizer():
     random = np.random.default_rng(0)
     return make_random(build_summarizer(None, random.normal(1, 2, (50, len(FEATURE_NAMES))), hidden_dim=4))
+
+
+# About half of the tiny reader's answers have odds above this.
+SETTINGS = ReaderSettings(window=24, stride=16, max_answer_length=6, threshold=0.1)
+
+
+def reader(vocabulary_size):
+    encoder = build_encoder(vocabulary_size, embedding_dim=6, hidden_dim=5, dropout=0.2)
+    return make_random(build_span_reader(encoder, attention_dim=4, hidden_dim=4, dropout=0.3), seed=3)
 
 
 def tagging_encoder(context_length=1):
