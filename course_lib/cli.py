@@ -1,4 +1,4 @@
-"""The `course` command: thin; what it does stands in `course_lib.data`, `.runner` and `.serving.publish`."""
+"""The `course` command: thin; what it does stands in `course_lib.data`, `.runner` and the other rooms."""
 
 import os
 import signal
@@ -190,7 +190,8 @@ def publish_model(
     task: Annotated[
         str,
         typer.Argument(
-            metavar="TASK", help="sentiment, reviews, entities, summary, relations or translation."
+            metavar="TASK",
+            help="sentiment, reviews, entities, summary, relations, translation or question_answering.",
         ),
     ],
     profile: Annotated[str, typer.Option(help="fast or full: whose artifact.")] = "fast",
@@ -208,6 +209,40 @@ def publish_model(
         print(f"{task} {precision}: {metric['name']} {value}, {latency:.2f} ms for {card['latency']['text']}")
     size = sum(file["size"] for file in card["files"].values())
     print(f"app/models/{task}: {size / 1e6:.1f} MB")
+
+
+@app.command("train")
+def train_model(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="reviews or entities.")],
+    profile: Annotated[str, typer.Option(help="smoke, fast or full.")] = "fast",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run, shared by all processes; default runs/train/TASK-PROFILE."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="In all; default: the profile's.")] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where process 0 meets the others.")
+    ] = None,
+    num_processes: Annotated[int | None, typer.Option(help="How many share the training.")] = None,
+    process_id: Annotated[int | None, typer.Option(help="Which of them this is, from 0.")] = None,
+    wait: Annotated[int, typer.Option(help="Seconds to wait for the other processes.")] = 60,
+) -> None:
+    """Train a model as its notebook does, on one machine or several; started again, it goes on."""
+    from course_lib import distributed
+    from course_lib.session import REPOSITORY
+
+    cluster = distributed.cluster_of(coordinator, num_processes, process_id, wait)
+    out = out or REPOSITORY / "runs" / "train" / f"{task}-{profile}"
+    if cluster is not None and not distributed.is_worker():
+        command = [sys.executable, "-m", "course_lib.cli", *sys.argv[1:]]
+        raise typer.Exit(distributed.supervise(command, cluster, out))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from course_lib.recipes import train_task
+
+    result = train_task(task, profile, out=out, epochs=epochs, cluster=cluster)
+    if result is not None:
+        tested = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
+        print(f"{task}: {tested} on the test split. {out}: model.keras, encoder.json, result.json.")
 
 
 @app.command("site")

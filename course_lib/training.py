@@ -20,20 +20,22 @@ from course_lib.text.streams import StreamBatches
 
 NUM_CHECKPOINTS_KEPT = 2
 _DIGEST_SIZE = hashlib.sha256().digest_size
+# Without XLA the JAX backend would run a step operation by operation.
+_JIT_COMPILE = keras.backend.backend() == "jax"
 
 
 def compile_classifier(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     """Compiles a model that returns logits (batch, num_classes) for integer labels (batch,).
 
-    XLA stays off: on a GPU it would replace cuDNN's LSTM, and on a CPU it pays only on some machines, while
-    each new bucket length costs seconds of compiling.
+    TensorFlow's XLA stays off: on a GPU it would replace cuDNN's LSTM, and on a CPU it pays only on some
+    machines, while each new bucket length costs seconds of compiling.
     """
     model.compile(
         optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         # Weighted, so that the rows that fill the last batch do not count.
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        jit_compile=False,
+        jit_compile=_JIT_COMPILE,
     )
 
 
@@ -47,7 +49,7 @@ def compile_regressor(model: keras.Model, optimizer: keras.optimizers.Optimizer)
         loss=keras.losses.MeanSquaredError(),
         # Weighted, so that the rows that fill the last batch do not count.
         weighted_metrics=[keras.metrics.MeanAbsoluteError(name="mae")],
-        jit_compile=False,
+        jit_compile=_JIT_COMPILE,
     )
 
 
@@ -61,7 +63,7 @@ def compile_tagger(model: keras.Model, optimizer: keras.optimizers.Optimizer) ->
         loss = CRFLoss(model.layers[-1])
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED_LABEL)
-    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=_JIT_COMPILE)
 
 
 def compile_language_model(
@@ -78,7 +80,7 @@ def compile_language_model(
         loss = {direction: FullSoftmaxLoss(model, direction) for direction in model.output}
     else:
         loss = {direction: SampledSoftmaxLoss(model, direction, num_samples) for direction in model.output}
-    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=_JIT_COMPILE)
 
 
 def cosine_schedule(
@@ -107,6 +109,7 @@ def train(
     epochs: int,
     patience: int | None = None,
     checkpoint_dir: str | Path | None = None,
+    save_checkpoints: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
 ) -> dict[str, list[float]]:
@@ -120,6 +123,8 @@ def train(
         patience: stop after this many epochs without a lower validation loss and return to the best weights;
             None trains all epochs and keeps the last weights.
         checkpoint_dir: folder for a checkpoint after each epoch; resumes from the newest whole one there.
+        save_checkpoints: False resumes from that folder and writes nothing into it, as all processes of
+            several do but one.
         callbacks: further Keras callbacks; their own state is not part of a checkpoint.
         verbose: as in `keras.Model.fit`.
 
@@ -142,7 +147,7 @@ def train(
         labels = getattr(part, "labels", None)
         if isinstance(model.loss, keras.losses.SparseCategoricalCrossentropy) and np.ndim(labels) == 1:
             check_labels(labels, model.output_shape[-1])
-    state = _TrainingState(model, batches, validation_batches, patience, checkpoint_dir)
+    state = _TrainingState(model, batches, validation_batches, patience, checkpoint_dir, save_checkpoints)
     first_epoch = state.resume()
     if not state.finished(epochs):
         model.fit(
@@ -161,7 +166,7 @@ def train(
 class _TrainingState(keras.callbacks.Callback):
     """All that a run needs to go on: variables, optimizer, history, best weights, epoch of the data."""
 
-    def __init__(self, model, batches, validation_batches, patience, folder):
+    def __init__(self, model, batches, validation_batches, patience, folder, saves):
         super().__init__()
         # The random state of dropout is among the model's variables.
         model.optimizer.build(model.trainable_variables)
@@ -170,6 +175,7 @@ class _TrainingState(keras.callbacks.Callback):
         self._all_batches = [batches] if validation_batches is None else [batches, validation_batches]
         self._patience = patience
         self._folder = None if folder is None else Path(folder)
+        self._saves = saves and folder is not None
         self._best_weights: list[np.ndarray] = []
         self.history: dict[str, list[float]] = {}
 
@@ -199,7 +205,7 @@ class _TrainingState(keras.callbacks.Callback):
                 self._best_weights = self._model.get_weights()
             if self._epochs_since_best() >= self._patience:
                 self._model.stop_training = True
-        if self._folder is not None:
+        if self._saves:
             self._save(epoch + 1)
 
     def finished(self, epochs):

@@ -6,11 +6,12 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import course_lib.runner
-from course_lib import cli
+from course_lib import cli, distributed
 from course_lib.errors import CourseError
 from course_lib.runner import Outcome
 
@@ -103,6 +104,7 @@ def test_wrong_use_is_two_and_one_sentence(course, tmp_path):
         ),
         (("run", "--profile", "fats"), "course: Unknown profile 'fats'. Did you mean 'fast'?"),
         (("run", "nope"), "course: Unknown notebook 'nope'."),
+        (("train", "reviews", "--process-id", "0"), "course: Several processes need all of --coordinator,"),
         (("data", "fetch"), "course: Name the data sets"),
         (("data", "fetch", "imbd"), "course: Unknown data set 'imbd'. Did you mean 'imdb'?"),
         (("data", "verify", "imbd"), "course: Unknown data set 'imbd'. Did you mean 'imdb'?"),
@@ -112,6 +114,43 @@ def test_wrong_use_is_two_and_one_sentence(course, tmp_path):
         assert err.startswith(message) and err.count("\n") == 1
     assert course("runn")[0] == 2
     assert course("run", "--nonsense")[0] == 2
+
+
+@pytest.fixture
+def pretend_training(monkeypatch):
+    """What `train_task` and `supervise` are asked for; the latter's worker ends with exit code 1."""
+    calls = []
+
+    def train_task(task, profile, **options):
+        calls.append((task, profile, options))
+        return {"test": {"accuracy": 0.87654}}
+
+    monkeypatch.setitem(sys.modules, "course_lib.recipes", SimpleNamespace(train_task=train_task))
+    monkeypatch.setattr(distributed, "supervise", lambda *asked: calls.append(asked) or 1)
+    return calls
+
+
+def test_train_trains_in_this_process(course, pretend_training, tmp_path):
+    code, out, _ = course("train", "reviews", "--profile", "smoke", "--out", str(tmp_path), "--epochs", "2")
+    assert (code, out) == (
+        0,
+        f"reviews: accuracy 0.8765 on the test split. {tmp_path}: model.keras, encoder.json, result.json.\n",
+    )
+    assert pretend_training == [("reviews", "smoke", {"out": tmp_path, "epochs": 2, "cluster": None})]
+    assert course("train", "entities")[0] == 0
+    assert pretend_training[1][2]["out"].parts[-3:] == ("runs", "train", "entities-fast")
+
+
+def test_train_with_others_runs_the_same_command_as_a_worker(course, pretend_training, monkeypatch, tmp_path):
+    arguments = ["train", "reviews", "--out", str(tmp_path), "--coordinator", "localhost:1234"]
+    arguments += ["--num-processes", "2", "--process-id", "1", "--wait", "5"]
+    cluster = distributed.Cluster("localhost:1234", 2, 1, 5)
+    assert course(*arguments) == (1, "", "")
+    assert pretend_training == [([sys.executable, "-m", "course_lib.cli", *arguments], cluster, tmp_path)]
+
+    monkeypatch.setattr(distributed, "is_worker", lambda: True)
+    assert course(*arguments)[0] == 0
+    assert pretend_training[1][2]["cluster"] == cluster
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

@@ -27,7 +27,8 @@ def build_language_model(
     """Predicts each token of a stream from those before it (forward) or after it (backward).
 
     The LSTMs are stateful: they keep their last state for the next window, so the windows of `StreamBatches`
-    must come in order, and `ResetStates` starts each epoch afresh.
+    must come in order, and `ResetStates` starts each epoch afresh. On the JAX backend Keras does not hand a
+    stateful layer's state on in `fit` and `predict`: there each window is read from an empty state.
 
     Args:
         vocabulary_size: number of ids.
@@ -240,14 +241,14 @@ def log_probabilities(model: keras.Model, ids: np.ndarray, direction: str = "for
     targets = padded[1:].reshape(batch_size, row_length)
     # The other direction's input has no influence on this one.
     others = {name: np.zeros((batch_size, 1), dtype=np.int32) for name in model.input if name != direction}
-    embeddings = ops.convert_to_tensor(model.get_layer("token_embedding").embeddings)
-    output = model.get_layer(f"{direction}_next")
+    embedding, output = model.get_layer("token_embedding"), model.get_layer(f"{direction}_next")
     reset_states(model)
     scores = np.empty((batch_size, row_length))
     for start in range(0, row_length, _SCORED_STEPS):
         window = slice(start, start + _SCORED_STEPS)
         vectors = model.predict_on_batch({direction: inputs[:, window], **others})[direction]
-        logits = output.logits(vectors, embeddings)
+        # Read anew each time: on the JAX backend a prediction takes the old array away.
+        logits = output.logits(vectors, ops.convert_to_tensor(embedding.embeddings))
         chosen = ops.take_along_axis(logits, targets[:, window, None], axis=-1)[..., 0]
         scores[:, window] = ops.convert_to_numpy(chosen - ops.logsumexp(logits, axis=-1))
     return scores.reshape(-1)[: len(stream) - 1]

@@ -153,3 +153,60 @@ class BucketedBatches(keras.utils.PyDataset):
         num_steps = sum(length * self.batch_size for length, _ in self.batches)
         num_tokens = sum(max(len(ids), 1) for ids in self.sequences)
         return 1 - num_tokens / num_steps
+
+
+class ShardedBatches(keras.utils.PyDataset):
+    """One process's rows of every batch; the shards of all processes, one below the other, are the batch.
+
+    Args:
+        batches: the same in all processes: same examples, seed and batch size.
+        num_processes: how many share each batch.
+        process_id: whose rows these are, from 0.
+
+    Attributes:
+        epoch, labels: those of `batches`, for `train`.
+
+    `shards[i]` is what `batches[i]` is, each array cut to rows `process_id * share` and the `share` - 1 after
+    it, share = batch_size / num_processes.
+
+    Raises:
+        UsageError: the batch size is not divisible by the number of processes.
+    """
+
+    def __init__(self, batches: BucketedBatches, num_processes: int, process_id: int):
+        super().__init__()
+        share = rows_of_share(batches.batch_size, num_processes)
+        self._batches = batches
+        self._rows = slice(process_id * share, (process_id + 1) * share)
+        self.labels = batches.labels
+
+    @property
+    def epoch(self) -> int:
+        return self._batches.epoch
+
+    @epoch.setter
+    def epoch(self, number: int) -> None:
+        self._batches.epoch = number
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int):
+        return keras.tree.map_structure(lambda array: array[self._rows], self._batches[index])
+
+    def on_epoch_end(self) -> None:
+        self._batches.on_epoch_end()
+
+
+def rows_of_share(batch_size: int, num_processes: int) -> int:
+    """The rows of a batch that each of several processes gets.
+
+    Raises:
+        UsageError: they cannot all get equally many.
+    """
+    if batch_size % num_processes:
+        raise UsageError(
+            f"{num_processes} processes cannot share batches of {batch_size} rows equally: choose a number "
+            f"of processes that divides {batch_size}."
+        )
+    return batch_size // num_processes

@@ -40,7 +40,9 @@ def test_equals_a_plain_loop(kind, seed, num_steps, num_features):
 def test_without_a_mask_every_step_counts(kind):
     states = np.random.default_rng(0).normal(size=(2, 5, 3))
     expected = by_loop(kind, states, np.ones((2, 5), bool))
-    np.testing.assert_allclose(pooled(kind, states), expected, rtol=1e-12)
+    # On the JAX backend keras.ops.mean computes in float32, whatever the dtype.
+    rtol = 1e-6 if keras.backend.backend() == "jax" else 1e-12
+    np.testing.assert_allclose(pooled(kind, states), expected, rtol=rtol)
 
 
 @every_kind

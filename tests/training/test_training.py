@@ -44,7 +44,8 @@ def random_texts(num_texts, seed=0):
 
 
 def one_by_one(model, sequences):
-    return np.array([model(np.array([ids or [1]]), training=False).numpy()[0] for ids in sequences])
+    rows = [model(np.array([ids or [1]]), training=False)[0] for ids in sequences]
+    return np.array([keras.ops.convert_to_numpy(row) for row in rows])
 
 
 def cross_entropy(logits, labels):
