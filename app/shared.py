@@ -4,6 +4,7 @@ The models are read from `app/models`, or from the folder that the environment v
 """
 
 import csv
+import gc
 import html
 import io
 import os
@@ -49,6 +50,9 @@ _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08
 def _load(task: str, precision: str, models: Path) -> Any:
     predictor = PREDICTORS[task].load(models / task, precision)
     predictor.predict_batch([("What loads?", _FIRST_TEXT) if task == "question_answering" else _FIRST_TEXT])
+    # Streamlit collects garbage after every run: what stays for good need not be looked through each time.
+    gc.collect()
+    gc.freeze()
     return predictor
 
 
