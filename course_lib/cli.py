@@ -227,7 +227,7 @@ def train_model(
     process_id: Annotated[int | None, typer.Option(help="Which of them this is, from 0.")] = None,
     wait: Annotated[int, typer.Option(help="Seconds to wait for the other processes.")] = 60,
 ) -> None:
-    """Train a model as its notebook does, on one machine or several; started again, it goes on."""
+    """Train a model of notebook 04 or 09 without it, on one machine or several; started again, it goes on."""
     from course_lib import distributed
     from course_lib.session import REPOSITORY
 
