@@ -245,6 +245,34 @@ def train_model(
         print(f"{task}: {tested} on the test split. {out}: model.keras, encoder.json, result.json.")
 
 
+@app.command("encode")
+def encode_corpus(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="UTF-8, one text a line.")],
+    out: Annotated[Path, typer.Option(help="A new folder for ids and encoder.")],
+    encoder: Annotated[
+        Path | None, typer.Option(help="encoder.json to use; default: a new one, from these texts.")
+    ] = None,
+    vocabulary: Annotated[int, typer.Option(help="Entries of a new encoder at most.")] = 20_000,
+    max_length: Annotated[int, typer.Option(help="Ids of a text at most, of a new encoder.")] = 200,
+    jobs: Annotated[int, typer.Option(help="So many processes at once.")] = 2,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A Dask cluster that encodes instead, e.g. tcp://host:8786.")
+    ] = None,
+) -> None:
+    """Turn a corpus that need not fit in memory into ids, block by block, on one machine or several."""
+    from course_lib.cluster import dask_client
+    from course_lib.corpus import check_new_folder, encode_files, fit_on_files
+    from course_lib.text import TextEncoder
+
+    check_new_folder(out)
+    text_encoder = None if encoder is None else TextEncoder.load(encoder)
+    with dask_client(scheduler, jobs) as client:
+        if text_encoder is None:
+            text_encoder = fit_on_files(client, files, max_length=max_length, max_size=vocabulary)
+        corpus = encode_files(client, files, text_encoder, out)
+    print(f"{out}: {len(corpus):,} texts, {len(text_encoder.vocabulary):,} entries in the vocabulary.")
+
+
 @app.command("site")
 def make_site(
     profile: Annotated[str, typer.Option(help="smoke, fast or full: whose run to show.")] = "fast",

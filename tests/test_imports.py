@@ -36,6 +36,8 @@ APART = {
     "site": {"errors", "runner", "session"},
     "bench": None,
     "cli": None,
+    "cluster": {"errors"},
+    "corpus": {"errors", "text"},
     "distributed": {"errors"},
     "grading": None,
     "recipes": None,

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from course_lib.cluster import dask_client
 from course_lib.errors import CourseError, UsageError
 from course_lib.grading.checks import exercise_names
 from course_lib.grading.exercise import master_path, read_submission
@@ -114,16 +115,7 @@ def _pool(jobs, scheduler):
         with ThreadPoolExecutor(jobs) as pool:
             yield pool
         return
-    from distributed import Client
-
-    try:
-        client = Client(scheduler, timeout=20, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise CourseError(
-            f"No Dask scheduler answers at {scheduler} ({type(error).__name__}): start one with "
-            "`dask scheduler`."
-        ) from error
-    with client, client.get_executor(pure=False) as pool:
+    with dask_client(scheduler) as client, client.get_executor(pure=False) as pool:
         yield pool
 
 

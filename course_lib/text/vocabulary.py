@@ -1,7 +1,7 @@
 """The vocabulary: which token has which id."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from course_lib.errors import UsageError
 
@@ -42,6 +42,13 @@ class Vocabulary:
         counts = Counter()
         for tokens in texts:
             counts.update(tokens)
+        return cls.from_counts(counts, max_size, min_count)
+
+    @classmethod
+    def from_counts(
+        cls, counts: Mapping[str, int], max_size: int | None = None, min_count: int = 1
+    ) -> "Vocabulary":
+        """The same from counts that are there already: how often each token occurs."""
         # Ties are broken by spelling, so that the order of the texts does not matter.
         ranked = sorted(counts, key=lambda token: (-counts[token], token))
         ranked = [token for token in ranked if counts[token] >= min_count and token not in (PAD, UNKNOWN)]
