@@ -316,15 +316,21 @@ def best_span(start_scores: np.ndarray, end_scores: np.ndarray, max_length: int)
     return best
 
 
-def reading_problem(pair: EncodedPair) -> str | None:
+def reading_problem(question: str, passage: str, pair: EncodedPair) -> str | None:
     """Why a question cannot be answered from a passage, in one sentence; None if it can be tried.
 
     Args:
-        pair: encoded with a word vocabulary, in which unknown words are `UNKNOWN_ID`.
+        question, passage: the two texts.
+        pair: both, encoded with a word vocabulary, in which unknown words are `UNKNOWN_ID`.
     """
-    for name, ids in (("question", pair.question_ids), ("passage", pair.passage_ids)):
+    for name, text, ids in (
+        ("question", question, pair.question_ids),
+        ("passage", passage, pair.passage_ids),
+    ):
         if len(ids) == 0:
             return f"The {name} is empty."
+        if not any(map(str.isalnum, text)):
+            return f"The {name} has no word."
         if all(index == UNKNOWN_ID for index in ids):
             return f"The {name} has no word that the reader knows."
     ids = pair.question_ids + pair.passage_ids
@@ -364,7 +370,7 @@ def find_answer(
         The answer, or the reason why there is none: an empty or unreadable text, or odds that are too low.
     """
     pair = encode_pair(question, passage, encode)
-    problem = reading_problem(pair)
+    problem = reading_problem(question, passage, pair)
     if problem is not None:
         return Answer("", 0, 0, -np.inf, problem)
     best, odds = (0, 0), -np.inf
@@ -391,7 +397,7 @@ def answer_yes_no(
         network: from token ids and roles, int32 (batch, time), to logits of no and yes, float (batch, 2).
     """
     pair = encode_pair(question, passage, encode)
-    problem = reading_problem(pair)
+    problem = reading_problem(question, passage, pair)
     if problem is not None:
         return YesNo(None, problem)
     parts = [logits for _, logits in _read_windows(pair, network, window, stride)]

@@ -251,13 +251,15 @@ def test_what_cannot_be_read_gets_a_reason():
     for question, passage, reason in (
         ("", PASSAGE_TEXT, "The question is empty."),
         ("When?", "   ", "The passage is empty."),
+        ("When?", "?! ... ,", "The passage has no word."),
+        ("?", PASSAGE_TEXT, "The question has no word."),
         ("Wozu", PASSAGE_TEXT, "The question has no word that the reader knows."),
         ("When?", "Qwx zzyx vvv", "The passage has no word that the reader knows."),
         ("Anna?", "Sie wurde in Graz geboren und zog nach Wien", "The reader knows only 36% of the words;"),
     ):
         answer = find_answer(question, passage, encode, never, window=8, stride=4)
         assert answer.problem.startswith(reason) and answer[:4] == ("", 0, 0, -np.inf)
-    assert reading_problem(pair_of([5], [5, 5, UNKNOWN_ID])) is None
+    assert reading_problem("When", "It was", pair_of([5], [5, 5, UNKNOWN_ID])) is None
 
 
 def test_a_question_longer_than_the_passage():
