@@ -70,9 +70,7 @@ def fetch_data(
     by_name_only = [name for name, dataset in catalog.items() if "https" in _kinds(dataset)]
     if everything:
         names = [*(names or []), *(name for name in catalog if name not in by_name_only)]
-        print(
-            f"By name only, since they come by https and serve the profile full: {', '.join(by_name_only)}."
-        )
+        print(f"By name only, since they come by https: {', '.join(by_name_only)}.")
     if not names:
         raise UsageError("Name the data sets to fetch (`course data list` shows them), or give --all.")
     _each(names, lambda name: fetch(name, catalog=catalog), catalog)
@@ -364,7 +362,7 @@ def grade_submissions(
 
     submissions, how = classes.find_submissions(paths, exercise), settings(sandbox, variants)
     if verify:
-        differing = classes.verify(submissions, out, how, jobs=jobs)
+        differing = classes.verify(submissions, out, how, jobs=jobs, scheduler=scheduler)
         print("\n".join(differing) or f"All {len(submissions)} grades came out the same.")
         if differing:
             raise typer.Exit(1)

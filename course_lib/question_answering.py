@@ -15,12 +15,13 @@ import numpy as np
 from course_lib.data.reading import hold_out_groups
 from course_lib.data.records import ReadingQuestion
 from course_lib.errors import UsageError
+from course_lib.summarization import sentence_words
 from course_lib.text.cleaning import blank_long_runs, clean, straighten_quotes
 from course_lib.text.encoder import TextEncoder
 from course_lib.text.padding import pad
 from course_lib.text.sentences import sentence_spans
 from course_lib.text.storage import read_document, write_document
-from course_lib.text.tokenization import token_spans, tokenize
+from course_lib.text.tokenization import token_spans
 from course_lib.text.vocabulary import UNKNOWN_ID
 
 # The role of a token in the joined sequence; 0 is padding.
@@ -419,8 +420,7 @@ def _read_windows(
 
 def content_words(text: str, stop_words: Set[str]) -> set[str]:
     """The different cleaned, lower-cased words of a text that have a letter or digit and say something."""
-    tokens = tokenize(clean(text))
-    return {token for token in tokens if any(map(str.isalnum, token)) and token not in stop_words}
+    return set(sentence_words(text)) - stop_words
 
 
 def word_overlap(question: str, passage: str, stop_words: Set[str]) -> float:

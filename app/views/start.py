@@ -30,7 +30,7 @@ PAGES = {
 
 st.title("Large NLP models from scratch")
 st.write(
-    "Small models, trained by the notebooks of this course on a laptop. At the heart of each is a "
+    "Small models, trained by the notebooks of this course on a laptop. At the heart of most is a "
     "bidirectional LSTM encoder; each takes megabytes, not gigabytes, and answers in milliseconds."
 )
 for task, (page, text) in PAGES.items():

@@ -18,7 +18,7 @@ _FILES = {
 }
 _LEXICON = "vader_lexicon.txt"
 _SPLITS = ("train", "valid", "test")
-_WAY_OUT = "fetch the data again with: course data verify human_ratings"
+_WAY_OUT = "remove the file, then fetch it again with: course data fetch human_ratings"
 
 THREE_CLASSES = ("negative", "neutral", "positive")
 

@@ -119,24 +119,36 @@ def _pool(jobs, scheduler):
         yield pool
 
 
-def verify(submissions: Iterable[Submission], out: Path, how: Settings, *, jobs: int = 2) -> list[str]:
-    """Grades everything anew and returns one sentence for each grade on disk that comes out differently."""
+def verify(
+    submissions: Iterable[Submission],
+    out: Path,
+    how: Settings,
+    *,
+    jobs: int = 2,
+    scheduler: str | None = None,
+) -> list[str]:
+    """Grades everything anew and returns one sentence for each grade on disk that comes out differently.
 
-    def differs(submission):
-        path = grade_path(out / "grades", submission)
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return f"{submission.student}, {submission.exercise}: there is no grade to compare with."
-        content = read_submission(submission.path)
-        after = grade_content(content, submission.exercise, submission.student, how)
-        if before == after:
-            return None
-        changed = f"{before.get('points')} points before, {after['points']} now"
-        return f"{submission.student}, {submission.exercise}: {changed}."
-
-    with ThreadPoolExecutor(jobs) as pool:
-        return [sentence for sentence in pool.map(differs, submissions) if sentence]
+    Arguments and errors as in `grade_class`.
+    """
+    sentences = []
+    with _pool(jobs, scheduler) as pool:
+        again = [
+            (submission, pool.submit(grade_content, content, submission.exercise, submission.student, how))
+            for submission in submissions
+            for content in [read_submission(submission.path)]
+        ]
+        for submission, future in again:
+            who, after = f"{submission.student}, {submission.exercise}", future.result()
+            try:
+                path = grade_path(out / "grades", submission)
+                before = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                sentences.append(f"{who}: there is no grade to compare with.")
+                continue
+            if before != after:
+                sentences.append(f"{who}: {before.get('points')} points before, {after['points']} now.")
+    return sentences
 
 
 def grade_path(folder: Path, submission: Submission) -> Path:

@@ -1,1 +1,1 @@
-"""Builders of plain Keras models: the BiLSTM encoder and one file for each head."""
+"""Builders of plain Keras models, the BiLSTM encoder and one file for each head, and the baselines."""

@@ -224,7 +224,7 @@ def publish(
         exact = measure(name, candidate.unrounded, examples).value
         change["8-bit word vectors"] = measured["float32"].value - exact
         _check_loss("Word vectors in 8 bits", task, exact, measured["float32"].value)
-        _check_loss("int8", task, measured["float32"].value, measured["int8"].value)
+    _check_loss("int8", task, measured["float32"].value, measured["int8"].value)
 
     models.mkdir(parents=True, exist_ok=True)
     aside = models / f".{name}.new"

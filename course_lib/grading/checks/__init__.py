@@ -1,4 +1,4 @@
-"""Hidden checks: one module for each exercise, with CHECKS, WRONG_ANSWERS and what the exercise needs.
+"""Hidden checks: one module for each exercise, which ends in its EXERCISE: checks and wrong answers.
 
 These modules never reach a student's kernel. Their oracles run in the grader, so they use NumPy and the
 course's own light modules and never TensorFlow.
