@@ -21,6 +21,7 @@ from course_lib.distributed import Cluster, agree, joined
 from course_lib.embeddings import align, load_glove
 from course_lib.errors import UsageError, unknown_name
 from course_lib.evaluation.entities import entity_counts, f1_of_counts
+from course_lib.files import write_atomically
 from course_lib.models.classifier import build_classifier
 from course_lib.models.encoder import build_encoder
 from course_lib.models.structure import copy_of
@@ -156,9 +157,6 @@ def train_task(
         "history": history,
         "test": prepared.test(model),
     }
-    # Brings the notebooks' tools along, which no other process needs.
-    from course_lib.runner.files import write_atomically
-
     prepared.encoder.save(out / "encoder.json")
     copy_of(model).save(out / "model.keras")
     write_atomically(out / "result.json", json.dumps(result, indent=2) + "\n")

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib.errors import CourseError, UsageError, unknown_name
+from course_lib.files import write_atomically
 from course_lib.text.news import news_token_spans
 from course_lib.text.sentences import sentence_spans
 from course_lib.text.tagging import EntitySpan, entity_spans
@@ -510,7 +511,7 @@ class RelationExtractor:
                 "classes": sorted(self._tagger.classes),
             },
         }
-        Path(path).write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+        write_atomically(Path(path), json.dumps(document, separators=(",", ":")))
 
     @classmethod
     def load(cls, path: str | Path, find_entities: Callable[[str], Iterable]) -> "RelationExtractor":

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "course_lib"
 # An import goes only from a later stage to an earlier one.
 STAGES = [
     "errors",
+    "files",
     "data",
     "text",
     "decoding",
@@ -32,7 +33,7 @@ STAGES = [
 # These stand apart: no stage imports them.
 APART = {
     "session": {"errors", "evaluation"},
-    "runner": {"errors", "session"},
+    "runner": {"errors", "files", "session"},
     "site": {"errors", "runner", "session"},
     "bench": None,
     "cli": None,

@@ -13,6 +13,7 @@ from course_lib.bench.sizes import Sizes
 from course_lib.bench.training import REVIEW_BATCH, trainer
 from course_lib.data import load_imdb
 from course_lib.evaluation.figures import COLOURS, SYMBOLS, set_style
+from course_lib.files import write_atomically
 from course_lib.text import TextEncoder
 from course_lib.text.batches import BucketedBatches
 
@@ -35,7 +36,7 @@ def growth(sizes: Sizes, out: Path) -> list[Figure]:
     """
     curves = measure_growth(sizes)
     starts = {"reviews": sizes.grown_reviews, "lengths": sizes.grown_length}
-    draw(curves, starts).write_html(out / "growth.html", include_plotlyjs=True)
+    write_atomically(out / "growth.html", draw(curves, starts).to_html(include_plotlyjs=True))
     figures = []
     for panel, by_work in curves.items():
         for work, seconds in by_work.items():

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from course_lib.cluster import dask_client
 from course_lib.errors import CourseError, UsageError
+from course_lib.files import write_atomically
 from course_lib.grading.checks import exercise_names
 from course_lib.grading.exercise import master_path, read_submission
 from course_lib.grading.grade import Settings, grade_content, is_current
-from course_lib.runner.files import write_atomically
 
 
 class Submission(NamedTuple):

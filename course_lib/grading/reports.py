@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from course_lib.errors import CourseError
+from course_lib.files import write_atomically
 from course_lib.grading.checks import load_exercise
 from course_lib.text.spreadsheet import csv_bytes
 
@@ -188,10 +189,10 @@ def _imports_table(grades):
 def write_reports(grades: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Writes grades.csv, analysis.html and feedback/*.html into a folder."""
     (out / "feedback").mkdir(parents=True, exist_ok=True)
-    (out / "grades.csv").write_bytes(gradebook(grades))
-    (out / "analysis.html").write_text(analysis_page(grades), encoding="utf-8")
+    write_atomically(out / "grades.csv", gradebook(grades))
+    write_atomically(out / "analysis.html", analysis_page(grades))
     for grade, path in zip(grades, _feedback_paths(grades, out), strict=True):
-        path.write_text(feedback(grade), encoding="utf-8")
+        write_atomically(path, feedback(grade))
 
 
 def _feedback_paths(grades, out):

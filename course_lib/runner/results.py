@@ -9,7 +9,7 @@ from typing import Any
 import nbformat
 
 from course_lib.errors import CourseError
-from course_lib.runner.files import write_atomically
+from course_lib.files import write_atomically
 from course_lib.runner.gates import load_expectations
 from course_lib.runner.notebooks import find_notebooks
 from course_lib.runner.run import Outcome

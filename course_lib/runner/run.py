@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 
 from course_lib.errors import UsageError, unknown_name
-from course_lib.runner.files import write_atomically
+from course_lib.files import write_atomically
 from course_lib.runner.gates import DEFAULT_BUDGETS, Expectations, load_expectations, missed_gates
 from course_lib.runner.notebooks import (
     exit_was_called,

@@ -6,6 +6,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from course_lib.errors import CourseError, UsageError
+from course_lib.files import write_atomically
 from course_lib.text.vocabulary import PAD, PAD_ID, UNKNOWN, UNKNOWN_ID
 
 START, END = "[START]", "[END]"
@@ -106,7 +107,7 @@ class Subwords:
             CourseError: the file cannot be written.
         """
         try:
-            Path(path).write_text(self._tokenizer.to_str(pretty=False), encoding="utf-8")
+            write_atomically(Path(path), self._tokenizer.to_str(pretty=False))
         except OSError as error:
             raise CourseError(f"The subwords could not be written to {path} ({error}).") from error
 
