@@ -89,6 +89,9 @@ def test_failed_runs_again_what_missed_a_gate_and_nothing_else(course, pretend_r
     (tmp_path / "results.json").write_text(json.dumps({"profile": "fast", "seed": 0, "notebooks": last}))
     calls.clear()
     assert course("run", "--failed", "--out", str(tmp_path)) == (0, "In the last run every gate held.\n", "")
+    (tmp_path / "results.json").write_text('{"notebooks": [')
+    code, _, message = course("run", "--failed", "--out", str(tmp_path))
+    assert code == 2 and "is damaged: leave --failed out" in message and "Traceback" not in message
     assert calls == []  # not all of them, which an empty list of notebooks would mean
 
 

@@ -162,9 +162,14 @@ def read_grades(out: Path) -> list[dict[str, Any]]:
     """All grades in a folder, by exercise and student.
 
     Raises:
-        CourseError: there is none.
+        CourseError: there is none, or one is damaged.
     """
-    grades = [json.loads(path.read_text(encoding="utf-8")) for path in (out / "grades").glob("*.json")]
+    grades = []
+    for path in (out / "grades").glob("*.json"):
+        try:
+            grades.append(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError:
+            raise CourseError(f"{path} is damaged: remove it and grade again.") from None
     if not grades:
         raise CourseError(f"There are no grades in {out}: run `course grade PATH --out {out}` first.")
     return sorted(grades, key=lambda grade: (grade["exercise"], grade["student"]))

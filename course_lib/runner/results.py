@@ -74,7 +74,10 @@ def generate(*, root: Path = REPOSITORY, check: bool = False) -> list[Path]:
 
 
 def _read_results(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise CourseError(f"{path} is damaged ({error}): restore it with git, or measure anew.") from None
 
 
 def _rounded(value: bool | int | float) -> bool | int | float:

@@ -185,13 +185,16 @@ def failed_notebooks(profile: str, *, out: Path | None = None, root: Path = REPO
     """The notebooks that missed a gate in the last run into `out`, by default runs/<profile>.
 
     Raises:
-        UsageError: there was no run.
+        UsageError: there was no run, or what it wrote is damaged.
     """
     results = (out or root / "runs" / profile) / "results.json"
     if not results.exists():
         raise UsageError(f"There is no {results}: leave --failed out to run the notebooks a first time.")
-    measured = json.loads(results.read_text(encoding="utf-8"))["notebooks"]
-    return [name for name, outcome in measured.items() if outcome["failures"]]
+    try:
+        measured = json.loads(results.read_text(encoding="utf-8"))["notebooks"]
+        return [name for name, outcome in measured.items() if outcome["failures"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{results} is damaged: leave --failed out to run the notebooks anew.") from None
 
 
 def report(outcomes: dict[str, Outcome], profile: str, *, root: Path = REPOSITORY) -> str:

@@ -177,6 +177,13 @@ def test_resume_and_verify(submit, how, tmp_path, monkeypatch):
     submit(q1=None)
     (after,) = classes.grade_class(submissions, out, how)
     assert after["points"] == 14
+    stored.write_text("{")
+    with pytest.raises(classes.CourseError, match="is damaged: remove it and grade again"):
+        classes.read_grades(out)
+    (again,) = classes.grade_class(submissions, out, how)
+    assert again == after and classes.read_grades(out) == [after]
+    with pytest.raises(classes.UsageError, match="at least 1"):
+        classes.verify(submissions, out, how, jobs=0)
 
 
 def test_a_dask_cluster_grades_the_same(submit, how, tmp_path):

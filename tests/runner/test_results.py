@@ -114,3 +114,11 @@ def test_missing_markers_are_named(course):
     (course / "README.md").write_text("# Course\n<!-- map:begin -->\n<!-- map:end -->\n", encoding="utf-8")
     with pytest.raises(CourseError, match="<!-- results:begin -->"):
         generate(root=course)
+
+
+def test_damaged_results_are_named_and_kept(course):
+    path = course / "notebooks/results.json"
+    path.write_text('{"full": ')
+    with pytest.raises(CourseError, match=r"results\.json is damaged .*: restore it with git"):
+        generate(root=course)
+    assert path.read_text() == '{"full": '
