@@ -12,6 +12,7 @@ from course_lib.data import (
     load_sentiment_lexicon,
     ternary_label,
 )
+from course_lib.data.catalog import load_catalog
 from course_lib.data.splits import duplicate_key
 from course_lib.errors import CourseError, UsageError
 
@@ -35,6 +36,7 @@ def test_every_distinct_sentence_is_in_one_split(splits):
     everything = {duplicate_key(row.split("\t")[2]) for rows in lines.values() for row in rows}
     assert set.union(*keys) == everything
     assert sum(map(len, keys)) == len(everything)
+    assert load_catalog()["human_ratings"].splits == {name: len(rows) for name, rows in splits.items()}
 
 
 def test_no_document_is_in_two_splits_and_their_sizes_are_as_stated(splits):
