@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from course_lib.errors import CourseError, UsageError
-from course_lib.text import DEFAULT_STEPS, TextEncoder, Vocabulary, clean, tokenize
+from course_lib.text import TextEncoder, Vocabulary
 from course_lib.text.storage import read_document, write_document
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ def fit_on_files(
     *,
     max_length: int,
     max_size: int | None = 20_000,
-    min_count: int = 1,
-    truncation: str = "head_tail",
-    steps: Sequence[str] = DEFAULT_STEPS,
     block_bytes: int = BLOCK_BYTES,
 ) -> TextEncoder:
     """The encoder that `TextEncoder.fit` would return for all lines of the files.
@@ -44,11 +41,8 @@ def fit_on_files(
     Args:
         client: from `course_lib.cluster.dask_client`; its workers see the files under the same paths.
         files: UTF-8, one text a line; bytes that are none become U+FFFD.
-        max_length: as in `TextEncoder.fit`, like all that follow but the last.
+        max_length: sequences are cut to this many ids.
         max_size: entries of the vocabulary at most.
-        min_count: tokens that occur less often are left out.
-        truncation: how long texts are cut.
-        steps: names of the cleaning steps.
         block_bytes: about so much text is in a worker's memory at once.
 
     Raises:
@@ -57,12 +51,11 @@ def fit_on_files(
     """
     from dask.bag import Item
 
-    steps = TextEncoder(Vocabulary([]), max_length, truncation, steps).steps  # checked before the work
-    count = partial(_count, steps=steps)
+    count = partial(_count, encoder=TextEncoder(Vocabulary([]), max_length))
     counts = _lines(files, block_bytes).reduction(count, _add, split_every=8, out_type=Item)
     with _worded_failures():
-        vocabulary = Vocabulary.from_counts(client.compute(counts).result(), max_size, min_count)
-    return TextEncoder(vocabulary, max_length, truncation, steps)
+        vocabulary = Vocabulary.from_counts(client.compute(counts).result(), max_size)
+    return TextEncoder(vocabulary, max_length)
 
 
 def encode_files(
@@ -193,10 +186,10 @@ def _lines(files: Sequence[Path], block_bytes: int) -> "Bag":
     )
 
 
-def _count(lines: Iterable[str], steps: Sequence[str]) -> Counter:
+def _count(lines: Iterable[str], encoder: TextEncoder) -> Counter:
     counts = Counter()
     for line in lines:
-        counts.update(tokenize(clean(line, steps)))
+        counts.update(encoder.tokenize(line))
     return counts
 
 

@@ -7,17 +7,16 @@ vocabulary grows with the corpus.
 """
 
 import argparse
-import subprocess
+import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from course_lib.corpus import EncodedCorpus
 from course_lib.data import load_imdb
+from course_lib.runner.watch import watch
 
 
 def write_corpus(path: Path, num_bytes: int) -> int:
@@ -34,21 +33,6 @@ def write_corpus(path: Path, num_bytes: int) -> int:
     return num_lines
 
 
-def peak_memory(process: subprocess.Popen) -> float:
-    """The most that a process and its children had in memory at once, in bytes, until it ended."""
-    watched, peak = psutil.Process(process.pid), 0
-    while process.poll() is None:
-        total = 0
-        try:
-            for each in [watched, *watched.children(recursive=True)]:
-                total += each.memory_info().rss
-        except psutil.NoSuchProcess:
-            pass
-        peak = max(peak, total)
-        time.sleep(0.2)
-    return peak
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=2)
@@ -59,19 +43,18 @@ def main() -> int:
         num_lines = write_corpus(source, int(options.gigabytes * 1e9))
         print(f"{source.stat().st_size / 1e9:.2f} GB, {num_lines:,} lines", flush=True)
         command = [sys.executable, "-m", "course_lib.cli", "encode", str(source), "--out", str(out)]
-        began = time.perf_counter()
-        process = subprocess.Popen([*command, "--jobs", str(options.jobs)])
-        peak = peak_memory(process)
-        seconds = time.perf_counter() - began
-        if process.returncode:
-            return process.returncode
+        command += ["--jobs", str(options.jobs)]
+        watched = watch(command, deadline_seconds=24 * 3600, env=dict(os.environ))
+        if watched.exit_code:
+            return watched.exit_code
         corpus = EncodedCorpus(out)
         assert len(corpus) == num_lines
         with source.open(encoding="utf-8") as file:
             for index in range(1_000):
                 assert corpus[index].tolist() == corpus.text_encoder.encode(next(file))
-        rate = source.stat().st_size / seconds / 1e6
-        print(f"{seconds:.0f} s, {rate:.1f} MB/s in two passes; at most {peak / 1e6:.0f} MB of memory")
+        rate = source.stat().st_size / watched.wall_seconds / 1e6
+        print(f"{watched.wall_seconds:.0f} s, {rate:.1f} MB/s in two passes")
+        print(f"at most {watched.peak_memory_mb:.0f} MB of memory")
     return 0
 
 
