@@ -218,6 +218,9 @@ def train_model(
         typer.Option(help="Folder of the run, shared by all processes; default runs/train/TASK-PROFILE."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="In all; default: the profile's.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows of a batch, of all processes together; default: the notebook's.")
+    ] = None,
     coordinator: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where process 0 meets the others.")
     ] = None,
@@ -237,7 +240,7 @@ def train_model(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from course_lib.recipes import train_task
 
-    result = train_task(task, profile, out=out, epochs=epochs, cluster=cluster)
+    result = train_task(task, profile, out=out, epochs=epochs, batch_size=batch_size, cluster=cluster)
     if result is not None:
         tested = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
         print(f"{task}: {tested} on the test split. {out}: model.keras, encoder.json, result.json.")

@@ -71,12 +71,12 @@ class Recipe:
     Attributes:
         batch_size: rows of a batch, of all processes together.
         epochs: by profile.
-        prepare: from the profile to data and model.
+        prepare: from the profile and the batch size to data and model.
     """
 
     batch_size: int
     epochs: dict[str, int]
-    prepare: Callable[[str], Prepared]
+    prepare: Callable[[str, int], Prepared]
 
 
 def train_task(
@@ -85,6 +85,7 @@ def train_task(
     *,
     out: Path,
     epochs: int | None = None,
+    batch_size: int | None = None,
     cluster: Cluster | None = None,
     recipes: dict[str, Recipe] | None = None,
 ) -> dict[str, Any] | None:
@@ -96,6 +97,8 @@ def train_task(
         out: folder for checkpoints, `model.keras`, `encoder.json` and `result.json`; a run that was cut off
             goes on from its last checkpoint there.
         epochs: in all; by default as many as the profile has.
+        batch_size: rows of a batch, of all processes together; by default as in the notebook, whatever the
+            device is. Larger ones suit a GPU, but the learning rates were chosen for the default.
         cluster: trains with the other processes of it, in the worker of `supervise`.
         recipes: by default `RECIPES`.
 
@@ -104,7 +107,7 @@ def train_task(
         processes but process 0, which alone writes.
 
     Raises:
-        UsageError: an unknown task or profile, no epoch, or processes that cannot share a batch equally or
+        UsageError: an unknown task or profile, no epoch, no row in a batch, or processes that cannot share a batch equally or
             do not do the same.
         CourseError: data cannot be fetched, or whatever `train` raises.
     """
@@ -117,17 +120,20 @@ def train_task(
     epochs = recipe.epochs[profile] if epochs is None else epochs
     if epochs < 1:
         raise UsageError(f"The number of epochs is {epochs}; it must be at least 1.")
+    batch_size = recipe.batch_size if batch_size is None else batch_size
+    if batch_size < 1:
+        raise UsageError(f"The batch size is {batch_size}; it must be at least 1.")
     num_processes, writes = 1, True
     if cluster is not None:
         num_processes, writes = cluster.num_processes, cluster.process_id == 0
-        rows_of_share(recipe.batch_size, num_processes)
+        rows_of_share(batch_size, num_processes)
     begin = time.perf_counter()
     with contextlib.nullcontext() if cluster is None else joined(cluster):
-        prepared = recipe.prepare(profile)
+        prepared = recipe.prepare(profile, batch_size)
         parts = [prepared.batches, prepared.validation_batches]
         checkpoints = out / "checkpoints"
         if cluster is not None:
-            agree(_facts((name, profile, epochs), parts, checkpoints))
+            agree(_facts((name, profile, epochs, batch_size), parts, checkpoints))
             parts = [ShardedBatches(part, num_processes, cluster.process_id) for part in parts]
         num_steps = epochs * len(prepared.batches)
         trained = prepared.build()
@@ -149,6 +155,7 @@ def train_task(
         "task": name,
         "profile": profile,
         "epochs": epochs,
+        "batch_size": batch_size,
         "processes": num_processes,
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
@@ -175,14 +182,14 @@ def _facts(settings, parts, checkpoints):
     )
     versions = f"{keras.__version__} {'.'.join(map(str, sys.version_info[:2]))}"
     return {
-        "task, profile or epochs": repr(settings).encode(),
+        "task, profile, epochs or batch size": repr(settings).encode(),
         "versions of Keras or Python": versions.encode(),
         "data": data.digest(),
         "checkpoints": found,
     }
 
 
-def _prepare_reviews(profile: str) -> Prepared:
+def _prepare_reviews(profile: str, batch_size: int) -> Prepared:
     """IMDB as notebook 04 trains it; at `full` without the word vectors that it trains by itself."""
 
     def pick(**by_profile):
@@ -202,7 +209,7 @@ def _prepare_reviews(profile: str) -> Prepared:
         np.array([review.label for review in part]) for part in (kept, validation, test)
     )
     bucket_lengths = choose_bucket_lengths([len(row) for row in ids], 6)
-    sizes = {"bucket_lengths": bucket_lengths, "batch_size": REVIEWS_BATCH}
+    sizes = {"bucket_lengths": bucket_lengths, "batch_size": batch_size}
     matrix = align(load_glove(), encoder.vocabulary, seed=SEED).matrix
 
     def build():
@@ -230,7 +237,7 @@ def _prepare_reviews(profile: str) -> Prepared:
     )
 
 
-def _prepare_entities(profile: str) -> Prepared:
+def _prepare_entities(profile: str, batch_size: int) -> Prepared:
     """CoNLL-2003 as notebook 09 trains its BiLSTM-CRF, without averaged weights and documents' evidence."""
 
     def pick(**by_profile):
@@ -250,7 +257,7 @@ def _prepare_entities(profile: str) -> Prepared:
     bucket_lengths = choose_bucket_lengths([len(s.tokens) for s in sentences], pick(smoke=2, fast=8, full=8))
     longest = max(len(s.tokens) for s in [*development, *test])
     bucket_lengths += [longest] * (longest > bucket_lengths[-1])
-    sizes = {"bucket_lengths": bucket_lengths, "batch_size": SENTENCES_BATCH}
+    sizes = {"bucket_lengths": bucket_lengths, "batch_size": batch_size}
     larger = pick(smoke={}, fast={}, full={"hidden_dim": 150, "num_char_filters": 60, "word_dropout": 0.02})
 
     def batches_of(part, seed=None):
@@ -287,9 +294,8 @@ def _prepare_entities(profile: str) -> Prepared:
     return Prepared(batches_of(sentences, SEED), batches_of(development), build, compile_for, encoder, tested)
 
 
-# Of all processes together, as in the notebooks; each gets an equal share of them.
-REVIEWS_BATCH, SENTENCES_BATCH = 64, 32
+# Batches and epochs as in the notebooks.
 RECIPES = {
-    "reviews": Recipe(REVIEWS_BATCH, {"smoke": 1, "fast": 3, "full": 5}, _prepare_reviews),
-    "entities": Recipe(SENTENCES_BATCH, {"smoke": 1, "fast": 4, "full": 18}, _prepare_entities),
+    "reviews": Recipe(64, {"smoke": 1, "fast": 3, "full": 5}, _prepare_reviews),
+    "entities": Recipe(32, {"smoke": 1, "fast": 4, "full": 18}, _prepare_entities),
 }

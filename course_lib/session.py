@@ -120,7 +120,8 @@ def start(notebook: str, profile: str, seed: int) -> Lesson:
     set_style()
 
     if gpus:
-        device = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+        name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+        device = f"{name} (float32, memory as needed)"
     else:
         device = f"{os.cpu_count()} CPU cores"
     session = {

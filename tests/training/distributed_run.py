@@ -46,12 +46,12 @@ def train(out, epochs, cluster):
                 time.sleep(600)
             return super().__getitem__(index)
 
-    def random_batches(num_texts, seed, shuffled):
+    def random_batches(num_texts, seed, shuffled, batch_size):
         random = np.random.default_rng(seed)
         sequences = [random.integers(2, 50, size=size).tolist() for size in random.integers(1, 7, num_texts)]
         labels = np.array([sum(ids) % 2 for ids in sequences])
         seed = seed if shuffled else None
-        return Batches(sequences, labels, batch_size=BATCH_SIZE, bucket_lengths=[6], seed=seed)
+        return Batches(sequences, labels, batch_size=batch_size, bucket_lengths=[6], seed=seed)
 
     def build():
         keras.utils.set_random_seed(1)
@@ -63,9 +63,9 @@ def train(out, epochs, cluster):
         schedule = keras.optimizers.schedules.CosineDecay(0.05, decay_steps=num_steps)
         compile_classifier(model, keras.optimizers.Adam(schedule))
 
-    def prepare(profile):
+    def prepare(profile, batch_size):
         # 50 and 21 are no multiples of the batch size: the last batches are filled up.
-        parts = random_batches(50, 1, True), random_batches(21, 2, False)
+        parts = random_batches(50, 1, True, batch_size), random_batches(21, 2, False, batch_size)
         encoder = TextEncoder.fit(["a fine film"], max_length=6)
         return Prepared(
             *parts, build, compile_for, encoder, lambda model: {"parameters": model.count_params()}

@@ -273,6 +273,10 @@ def test_wrong_use_of_train_task(tmp_path):
         train_task("reviews", "fats", out=tmp_path)
     with pytest.raises(UsageError, match="The number of epochs is 0"):
         train_task("reviews", "smoke", out=tmp_path, epochs=0)
+    with pytest.raises(UsageError, match="The batch size is 0; it must be at least 1"):
+        train_task("reviews", "smoke", out=tmp_path, batch_size=0)
+    with pytest.raises(UsageError, match="3 processes cannot share batches of 10 rows equally"):
+        train_task("reviews", "smoke", out=tmp_path, batch_size=10, cluster=Cluster("127.0.0.1:1", 3, 0))
 
 
 # Supervisors without JAX: their workers are lines of Python that end as JAX would let them end.
