@@ -107,8 +107,8 @@ def train_task(
         processes but process 0, which alone writes.
 
     Raises:
-        UsageError: an unknown task or profile, no epoch, no row in a batch, or processes that cannot share a batch equally or
-            do not do the same.
+        UsageError: an unknown task or profile, no epoch, no row in a batch, or processes that cannot share a
+            batch equally or do not do the same.
         CourseError: data cannot be fetched, or whatever `train` raises.
     """
     recipes = RECIPES if recipes is None else recipes

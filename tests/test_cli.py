@@ -139,7 +139,9 @@ def test_train_trains_in_this_process(course, pretend_training, tmp_path):
         0,
         f"reviews: accuracy 0.8765 on the test split. {tmp_path}: model.keras, encoder.json, result.json.\n",
     )
-    assert pretend_training == [("reviews", "smoke", {"out": tmp_path, "epochs": 2, "batch_size": None, "cluster": None})]
+    assert pretend_training == [
+        ("reviews", "smoke", {"out": tmp_path, "epochs": 2, "batch_size": None, "cluster": None})
+    ]
     assert course("train", "entities", "--batch-size", "128")[0] == 0
     assert pretend_training[1][2]["batch_size"] == 128
     assert pretend_training[1][2]["out"].parts[-3:] == ("runs", "train", "entities-fast")
