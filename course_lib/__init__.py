@@ -2,5 +2,3 @@
 
 Importing it is cheap and needs no TensorFlow; the rooms that need it import it themselves.
 """
-
-__version__ = "0.1.0"

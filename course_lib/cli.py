@@ -238,6 +238,7 @@ def train_model(
         command = [sys.executable, "-m", "course_lib.cli", *sys.argv[1:]]
         raise typer.Exit(distributed.supervise(command, cluster, out))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from course_lib.recipes import train_task
 
     result = train_task(task, profile, out=out, epochs=epochs, batch_size=batch_size, cluster=cluster)
@@ -300,6 +301,7 @@ def run_bench(
 ) -> None:
     """Measure speed and cost beside peers, as ratios; about ten minutes on two idle cores."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from course_lib.bench import bench
     from course_lib.bench.measure import table
     from course_lib.session import REPOSITORY

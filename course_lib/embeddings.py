@@ -169,8 +169,10 @@ def train_glove(
         cooccurrences: as `count_cooccurrences` returns them.
         embedding_dim: size of a word vector.
         epochs: passes over all pairs.
+        seed: of the first vectors and of the order of the pairs.
         x_max: the count from which on every pair weighs the same; the paper's 100 suits billions of tokens.
         learning_rate: AdaGrad's step size; the paper's is 0.05, for one pair at a time.
+        batch_size: pairs that are updated at once.
         progress: wraps the range of epochs, for example `tqdm`.
 
     Returns:

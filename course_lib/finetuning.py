@@ -8,7 +8,7 @@ import keras
 import pandas as pd
 
 from course_lib.errors import CourseError, UsageError, unknown_name
-from course_lib.models.structure import layers_by_name
+from course_lib.models.structure import layers_by_name, save_model
 from course_lib.text import TextEncoder
 
 MODEL_FILE, ENCODER_FILE = "model.keras", "encoder.json"
@@ -19,7 +19,7 @@ def save_pretrained(encoder: keras.Model, text_encoder: TextEncoder, folder: str
     """Writes an encoder and the text encoder whose ids it reads, for `load_pretrained`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    encoder.save(folder / MODEL_FILE)
+    save_model(encoder, folder / MODEL_FILE)
     text_encoder.save(folder / ENCODER_FILE)
 
 
@@ -37,15 +37,23 @@ def load_pretrained(model: keras.Model, text_encoder: TextEncoder, folder: str |
         (only here) or `left out` (only in the file).
 
     Raises:
-        CourseError: the folder holds no encoder; or a shape, a weight or the vocabulary does not fit: a table
-            says what, and the model is as it was.
+        CourseError: the folder holds no encoder or a damaged one; or a shape, a weight or the vocabulary does
+            not fit: a table says what, and the model is as it was.
     """
     folder = Path(folder)
     if not (folder / MODEL_FILE).is_file():
         raise CourseError(
             f"There is no pretrained encoder in {folder}: run the notebook that makes it first."
         )
-    pretrained = _layers_with_weights(keras.models.load_model(folder / MODEL_FILE, compile=False))
+    try:
+        saved = keras.saving.load_model(folder / MODEL_FILE, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CourseError(
+            f"The pretrained encoder in {folder} cannot be loaded ({reason}): run the notebook that makes it "
+            "again."
+        ) from error
+    pretrained = _layers_with_weights(saved)
     layers = _layers_with_weights(model)
     rows = [
         row

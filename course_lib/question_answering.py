@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from course_lib.data.reading import hold_out_groups
 from course_lib.data.records import ReadingQuestion
+from course_lib.data.splits import hold_out_groups
 from course_lib.errors import UsageError
 from course_lib.summarization import sentence_words
 from course_lib.text.cleaning import blank_long_runs, clean, straighten_quotes
@@ -369,6 +369,9 @@ def find_answer(
 
     Returns:
         The answer, or the reason why there is none: an empty or unreadable text, or odds that are too low.
+
+    Raises:
+        UsageError: as in `passage_windows`, or `max_answer_length` below 1.
     """
     pair = encode_pair(question, passage, encode)
     problem = reading_problem(question, passage, pair)

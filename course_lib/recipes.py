@@ -24,7 +24,7 @@ from course_lib.evaluation.entities import entity_counts, f1_of_counts
 from course_lib.files import write_atomically
 from course_lib.models.classifier import build_classifier
 from course_lib.models.encoder import build_encoder
-from course_lib.models.structure import copy_of
+from course_lib.models.structure import copy_of, save_model
 from course_lib.models.tagger import build_tagger
 from course_lib.session import PROFILES
 from course_lib.text import TextEncoder, Vocabulary, choose_bucket_lengths
@@ -165,7 +165,7 @@ def train_task(
         "test": prepared.test(model),
     }
     prepared.encoder.save(out / "encoder.json")
-    copy_of(model).save(out / "model.keras")
+    save_model(model, out / "model.keras")
     write_atomically(out / "result.json", json.dumps(result, indent=2) + "\n")
     return result
 

@@ -28,7 +28,6 @@ from course_lib.text.tagging import EntitySpan, entity_spans
 
 LABELS = Path(__file__).resolve().parents[1] / "data" / "relations.jsonl"
 FORMAT = "course_lib.relations/1"
-PARTS = ("development", "test", "unseen")
 MATCHINGS = ("exact", "head")
 
 # Tokens of entities carry this tag instead of their own, so that no phrase reaches across one.
@@ -93,7 +92,7 @@ class LabelledRelation(NamedTuple):
 
 
 class LabelledSentence(NamedTuple):
-    """All relations of the sentence with this number in its split; `part` is one of `PARTS`."""
+    """All relations of the sentence with this number in its split; `part` is development, test or unseen."""
 
     number: int
     part: str
@@ -147,6 +146,9 @@ def candidates(sentence: Sentence, pattern: str = "long", reach: tuple[int, int]
     Args:
         pattern: a name of `PATTERNS`.
         reach: how many entities to the left and to the right are tried, nearest first.
+
+    Raises:
+        UsageError: an unknown pattern.
     """
     found = []
     for start, end in relation_phrases(sentence, pattern):
@@ -200,6 +202,9 @@ def count_phrases(sentences: Iterable[Sentence], pattern: str = "long") -> dict[
 
     A phrase that takes many different arguments is a relation; one that occurs once is often a piece of its
     sentence. Arguments are the nearest entities.
+
+    Raises:
+        UsageError: an unknown pattern.
     """
     pairs = defaultdict(set)
     for sentence in sentences:
@@ -353,7 +358,11 @@ def matching_key(tokens: Sequence[str], relation: Relation, matching: str) -> tu
 def relation_counts(
     tokens: Sequence[str], gold: Iterable[Relation], predicted: Iterable[Relation], matching: str = "head"
 ) -> tuple[int, int, int]:
-    """True positives, false positives and false negatives of one sentence; equal relations count once."""
+    """True positives, false positives and false negatives of one sentence; equal relations count once.
+
+    Raises:
+        UsageError: an unknown matching.
+    """
     gold = {matching_key(tokens, relation, matching) for relation in gold}
     predicted = {matching_key(tokens, relation, matching) for relation in predicted}
     return len(gold & predicted), len(predicted - gold), len(gold - predicted)
@@ -498,7 +507,11 @@ class RelationExtractor:
         return [(relation, confidence) for relation, confidence in rated if confidence >= self.threshold]
 
     def save(self, path: str | Path) -> None:
-        """Writes everything but `find_entities` into one JSON file."""
+        """Writes everything but `find_entities` into one JSON file.
+
+        Raises:
+            CourseError: the file cannot be written.
+        """
         document = {
             "format": FORMAT,
             "threshold": self.threshold,
@@ -511,7 +524,10 @@ class RelationExtractor:
                 "classes": sorted(self._tagger.classes),
             },
         }
-        write_atomically(Path(path), json.dumps(document, separators=(",", ":")))
+        try:
+            write_atomically(Path(path), json.dumps(document, separators=(",", ":")))
+        except OSError as error:
+            raise CourseError(f"The relation extractor cannot be written to {path} ({error}).") from error
 
     @classmethod
     def load(cls, path: str | Path, find_entities: Callable[[str], Iterable]) -> "RelationExtractor":

@@ -96,10 +96,10 @@ class SummarySentence(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The chosen sentences in the order of the source, and how many sentences the source has."""
+    """The chosen sentences in the order of the source, and all of them."""
 
     sentences: list[SummarySentence]
-    num_source_sentences: int
+    all_sentences: list[SummarySentence]
 
     @property
     def text(self) -> str:
@@ -113,15 +113,14 @@ def summarize(
     *,
     num_sentences: int | None = None,
     num_words: int | None = None,
-    max_similarity: float = 0.5,
 ) -> Summary:
     """Chooses the sentences that speak for a text; an empty text gives an empty summary.
 
     Args:
         text: any text, its line breaks included (see `course_lib.text.sentence_spans`).
         score_sentences: function from the sentences to one score for each, higher is better.
-        num_sentences, num_words, max_similarity: as in `select_sentences`; a text of one sentence comes back
-            whole.
+        num_sentences, num_words: as in `select_sentences`; a text of one sentence comes back whole, with the
+            score 0.
 
     Raises:
         UsageError: no budget, or one below 1.
@@ -129,12 +128,12 @@ def summarize(
     spans = sentence_spans(text)
     sentences = [text[start:end] for start, end in spans]
     scores = score_sentences(sentences) if len(spans) > 1 else np.zeros(len(spans))
-    chosen = select_sentences(
-        scores, sentences, num_sentences=num_sentences, num_words=num_words, max_similarity=max_similarity
-    )
-    return Summary(
-        [SummarySentence(sentences[i], *spans[i], i, float(scores[i])) for i in chosen], len(sentences)
-    )
+    scored = [
+        SummarySentence(sentence, *span, index, float(score))
+        for index, (sentence, span, score) in enumerate(zip(sentences, spans, scores, strict=True))
+    ]
+    chosen = select_sentences(scores, sentences, num_sentences=num_sentences, num_words=num_words)
+    return Summary([scored[index] for index in chosen], scored)
 
 
 def select_sentences(
@@ -190,11 +189,6 @@ def sentence_words(sentence: str) -> list[str]:
 def lead_scores(sentences: Sequence[str]) -> np.ndarray:
     """The scorer that prefers the beginning: its summary of k sentences is lead-k."""
     return -np.arange(len(sentences), dtype=float)
-
-
-def random_scores(sentences: Sequence[str], random: np.random.Generator) -> np.ndarray:
-    """The scorer that draws lots."""
-    return random.random(len(sentences))
 
 
 def textrank_scores(sentences: Sequence[str]) -> np.ndarray:

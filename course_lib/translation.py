@@ -229,6 +229,9 @@ def translate(
     Returns:
         One translation for each text. Where none is possible (no text, a text that is too long, no known
         character), `text` is empty and `problem` says so.
+
+    Raises:
+        UsageError: a beam size below 1.
     """
     encoded = source_subwords.encode_all(texts)
     results: list[Translation] = [

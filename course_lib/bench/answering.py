@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import nbformat
 import numpy as np
+from scipy.special import softmax
 
 from course_lib.bench.measure import Figure, rates, ratios, rotate
 from course_lib.bench.sizes import Sizes
@@ -77,9 +78,7 @@ def sentiment_answers(sizes: Sizes) -> tuple[list[str], Callable, Callable]:
         return np.array(list(predictor.predict(text).probabilities.values()))
 
     def plain(text: str) -> np.ndarray:
-        logits = model.predict(encoder.encode_batch([text]), verbose=0)[0]
-        exponentials = np.exp(logits - logits.max())
-        return exponentials / exponentials.sum()
+        return softmax(model.predict(encoder.encode_batch([text]), verbose=0)[0])
 
     return sentences[: sizes.answers], ours, plain
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from course_lib.runner.gates import Bound
+from course_lib.runner.run import columns
 from course_lib.session import number_text
 
 # Threads of the contestant before may still wait for work, and take the processor while they do.
@@ -102,7 +103,4 @@ def table(figures: Iterable[Figure]) -> str:
                 figure.note,
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return columns(rows)

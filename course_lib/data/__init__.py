@@ -5,16 +5,15 @@ from course_lib.data.conll2003 import load_conll2003
 from course_lib.data.glove import load_glove_6b_50d
 from course_lib.data.human_ratings import (
     THREE_CLASSES,
+    VADER_THRESHOLD,
     load_human_ratings,
     load_sentiment_lexicon,
-    nltk_lexicon,
     ternary_label,
 )
 from course_lib.data.movie_reviews import load_imdb, load_imdb_stanford, load_rotten_tomatoes
 from course_lib.data.multi_lexsum import load_multi_lexsum
-from course_lib.data.nltk_data import load_stop_words, nltk_data_dir
+from course_lib.data.nltk_data import load_stop_words
 from course_lib.data.reading import (
-    hold_out_groups,
     load_narrative_qa,
     load_quac,
     load_squad,
@@ -28,13 +27,14 @@ from course_lib.data.records import (
     TaggedSentence,
     YesNoQuestion,
 )
-from course_lib.data.splits import hold_out
+from course_lib.data.splits import hold_out, hold_out_groups
 from course_lib.data.wikitext2 import load_wikitext2
 from course_lib.data.word_similarity import load_analogies, load_word_pairs
 from course_lib.data.xsum import load_xsum_1k
 
 __all__ = [
     "THREE_CLASSES",
+    "VADER_THRESHOLD",
     "LabelledText",
     "RatedText",
     "ReadingQuestion",
@@ -61,8 +61,6 @@ __all__ = [
     "load_word_pairs",
     "load_xsum_1k",
     "locate_answer",
-    "nltk_data_dir",
-    "nltk_lexicon",
     "passage_overlap",
     "ternary_label",
 ]

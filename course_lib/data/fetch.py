@@ -25,6 +25,7 @@ from typing import BinaryIO
 
 from course_lib.data.catalog import Catalog, DataFile, DataSet, Download, load_catalog
 from course_lib.errors import CourseError, UsageError
+from course_lib.files import write_atomically
 
 MANIFEST = "manifest.json"
 _WORKSPACE_PREFIX = ".fetching-"
@@ -110,12 +111,7 @@ def _manifest(dataset: DataSet) -> dict[str, object]:
 
 
 def _write_manifest(folder: Path, dataset: DataSet) -> None:
-    aside = folder / f"{MANIFEST}.{os.getpid()}"
-    try:
-        aside.write_text(json.dumps(_manifest(dataset), indent=1) + "\n", encoding="utf-8")
-        os.replace(aside, folder / MANIFEST)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_atomically(folder / MANIFEST, json.dumps(_manifest(dataset), indent=1) + "\n")
 
 
 def _holds(path: Path, file: DataFile | Download) -> bool:

@@ -4,11 +4,16 @@ import hashlib
 import math
 import numbers
 import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_lib.data.fetch import fetch
 from course_lib.data.records import RatedText
 from course_lib.data.splits import duplicate_key
 from course_lib.errors import CourseError, UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from nltk.sentiment.vader import SentimentIntensityAnalyzer
 
 _FILES = {
     "films": "movieReviewSnippets",
@@ -16,11 +21,13 @@ _FILES = {
     "news": "nytEditorialSnippets",
     "tweets": "tweets",
 }
-_LEXICON = "vader_lexicon.txt"
+LEXICON_FILE = "vader_lexicon.txt"
 _SPLITS = ("train", "valid", "test")
 _WAY_OUT = "remove the file, then fetch it again with: course data fetch human_ratings"
 
 THREE_CLASSES = ("negative", "neutral", "positive")
+# The authors' own: neutral lies between -0.05 and 0.05.
+VADER_THRESHOLD = 0.05
 
 
 def load_human_ratings(split: str) -> list[RatedText]:
@@ -65,20 +72,16 @@ def ternary_label(rating: float, band: float = 0.5) -> int:
     return 1 if abs(rating) < band else 2 if rating > 0 else 0
 
 
-def nltk_lexicon() -> str:
-    """Fetch VADER's lexicon, put its folder on `nltk.data.path` and return its name there.
-
-    `SentimentIntensityAnalyzer(lexicon_file=nltk_lexicon())` then works without a download.
-
-    Raises:
-        CourseError: the data cannot be fetched.
-    """
+def vader_analyzer(lexicon: Path) -> "SentimentIntensityAnalyzer":
+    """NLTK's VADER on the lexicon in that file, two folders below one that NLTK may search; no download."""
     import nltk.data
+    from nltk.sentiment.vader import SentimentIntensityAnalyzer
 
-    folder = str(fetch("human_ratings"))
-    if folder not in nltk.data.path:
-        nltk.data.path.insert(0, folder)
-    return _LEXICON
+    # NLTK opens files below its search path only.
+    root = str(lexicon.parents[1])
+    if root not in nltk.data.path:
+        nltk.data.path.append(root)
+    return SentimentIntensityAnalyzer(lexicon_file=lexicon.relative_to(root).as_posix())
 
 
 def load_sentiment_lexicon() -> dict[str, float]:
@@ -92,7 +95,7 @@ def load_sentiment_lexicon() -> dict[str, float]:
 
     Source: Hutto & Gilbert (2014), "VADER", section 3.1.
     """
-    path, lexicon = fetch("human_ratings") / _LEXICON, {}
+    path, lexicon = fetch("human_ratings") / LEXICON_FILE, {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         word, _, valence = line.partition("\t")
         lexicon[word] = _number(valence.partition("\t")[0], "valence", f"{path.name}, line {number}")

@@ -1,23 +1,7 @@
 """NLTK's Punkt tables and stop-word lists, without a download at run time."""
 
-from pathlib import Path
-
 from course_lib.data.fetch import fetch
 from course_lib.errors import unknown_name
-
-
-def nltk_data_dir() -> Path:
-    """Fetch NLTK's data, put its folder on `nltk.data.path` and return it; sentence splitting then works.
-
-    Raises:
-        CourseError: the data cannot be fetched.
-    """
-    import nltk.data
-
-    folder = fetch("nltk_data")
-    if str(folder) not in nltk.data.path:
-        nltk.data.path.insert(0, str(folder))
-    return folder
 
 
 def load_stop_words(language: str = "english") -> frozenset[str]:

@@ -2,14 +2,11 @@
 
 import json
 import re
-from collections.abc import Hashable, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from course_lib.data.fetch import fetch
 from course_lib.data.records import ReadingQuestion
-from course_lib.errors import CourseError, UsageError, unknown_name
+from course_lib.errors import CourseError, unknown_name
 
 _SQUAD_FILES = {"train": "train-v1.1.json", "dev": "dev-v1.1.json"}
 _NO_ANSWER = "CANNOTANSWER"
@@ -158,41 +155,6 @@ def _squad_question(entry: dict, passage: str, path: Path) -> ReadingQuestion:
                 f"{path}, question {entry['id']}: {answer!r} is not at character {start} of its passage."
             )
     return ReadingQuestion(entry["question"].strip(), passage, answers, spans)
-
-
-def hold_out_groups(
-    records: Sequence, groups: Sequence[Hashable], num_held_out: int, seed: int
-) -> tuple[list, list]:
-    """Splits records into (kept, held out) so that no group stands on both sides, both in their order.
-
-    Whole groups are drawn until no further one fits: at most `num_held_out` records are held out.
-
-    Args:
-        records: anything.
-        groups: for each record what must stay together, such as its passage or its article.
-        num_held_out: how many records to hold out.
-        seed: chooses the groups.
-
-    Raises:
-        UsageError: not one group for each record, or nothing would be left to keep.
-    """
-    if len(records) != len(groups):
-        raise UsageError(f"There are {len(records):,} records but {len(groups):,} groups.")
-    if not 0 <= num_held_out < max(len(records), 1):
-        raise UsageError(
-            f"Cannot hold out {num_held_out:,} of {len(records):,} records: at least one must be kept."
-        )
-    members: dict[Hashable, list[int]] = {}
-    for index, group in enumerate(groups):
-        members.setdefault(group, []).append(index)
-    indices = list(members.values())
-    is_held_out, room = np.zeros(len(records), dtype=bool), num_held_out
-    for group in np.random.default_rng(seed).permutation(len(indices)):
-        if len(indices[group]) <= room:
-            is_held_out[indices[group]] = True
-            room -= len(indices[group])
-    kept = [record for record, held in zip(records, is_held_out, strict=True) if not held]
-    return kept, [record for record, held in zip(records, is_held_out, strict=True) if held]
 
 
 def _words(text: str) -> set[str]:

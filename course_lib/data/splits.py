@@ -2,7 +2,7 @@
 
 import hashlib
 import string
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -36,6 +36,59 @@ def hold_out(records: Sequence, num_held_out: int, seed: int) -> tuple[list, lis
         is_held_out[rng.permutation(np.flatnonzero(label_of_record == label))[:num]] = True
     kept = [record for record, held in zip(records, is_held_out, strict=True) if not held]
     return kept, [record for record, held in zip(records, is_held_out, strict=True) if held]
+
+
+def hold_out_groups(
+    records: Sequence, groups: Sequence[Hashable], num_held_out: int, seed: int
+) -> tuple[list, list]:
+    """Splits records into (kept, held out) so that no group stands on both sides, both in their order.
+
+    Whole groups are drawn until no further one fits: at most `num_held_out` records are held out.
+
+    Args:
+        records: anything.
+        groups: for each record what must stay together, such as its passage or its article.
+        num_held_out: how many records to hold out.
+        seed: chooses the groups.
+
+    Raises:
+        UsageError: not one group for each record, or nothing would be left to keep.
+    """
+    if len(records) != len(groups):
+        raise UsageError(f"There are {len(records):,} records but {len(groups):,} groups.")
+    if not 0 <= num_held_out < max(len(records), 1):
+        raise UsageError(
+            f"Cannot hold out {num_held_out:,} of {len(records):,} records: at least one must be kept."
+        )
+    kept, held_out = split_groups(records, groups, [num_held_out], seed)
+    return kept, held_out
+
+
+def split_groups(
+    records: Sequence, groups: Sequence[Hashable], sizes: Sequence[int], seed: int
+) -> list[list]:
+    """The records that are kept, then the parts that are drawn, all in their order; no group is divided.
+
+    Args:
+        records: anything.
+        groups: for each record what must stay together.
+        sizes: of each part at most; a group goes to the first one that still has room for it.
+        seed: chooses the groups.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    indices = list(members.values())
+    part_of, room = np.zeros(len(records), dtype=int), list(sizes)
+    for group in np.random.default_rng(seed).permutation(len(indices)):
+        part = next((part for part, free in enumerate(room) if len(indices[group]) <= free), None)
+        if part is not None:
+            part_of[indices[group]] = part + 1
+            room[part] -= len(indices[group])
+    return [
+        [record for record, own in zip(records, part_of, strict=True) if own == part]
+        for part in range(len(sizes) + 1)
+    ]
 
 
 def duplicate_key(text: str) -> bytes:

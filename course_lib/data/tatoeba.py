@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from course_lib.data.fetch import fetch
-from course_lib.data.splits import duplicate_key
+from course_lib.data.splits import duplicate_key, split_groups
 from course_lib.errors import UsageError
 
 
@@ -54,23 +52,6 @@ def split_by_source(
             f"{num_validation:,} and {num_test:,} sentences cannot be held out of {len(sentences):,}: "
             "at least one must be left to train on."
         )
-    groups: dict[bytes, list[int]] = {}
-    for index, sentence in enumerate(sentences):
-        groups.setdefault(duplicate_key(sentence.source), []).append(index)
-    members = list(groups.values())
-    split_of = np.zeros(len(sentences), dtype=int)
-    room = {1: num_validation, 2: num_test}
-    for group in np.random.default_rng(seed).permutation(len(members)):
-        # A group that does not fit any more stays with the training sentences.
-        split = next((split for split in (2, 1) if len(members[group]) <= room[split]), None)
-        if split is None:
-            if not any(room.values()):
-                break
-            continue
-        split_of[members[group]] = split
-        room[split] -= len(members[group])
-    train, validation, test = (
-        [sentence for sentence, own in zip(sentences, split_of, strict=True) if own == split]
-        for split in range(3)
-    )
-    return train, validation, test
+    groups = [duplicate_key(sentence.source) for sentence in sentences]
+    training, test, validation = split_groups(sentences, groups, [num_test, num_validation], seed)
+    return training, validation, test

@@ -1,1 +1,1 @@
-"""Judging results: figures that several notebooks and the app share."""
+"""Judging results: scores, intervals, tests and figures that several notebooks share."""

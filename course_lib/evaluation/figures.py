@@ -1,4 +1,4 @@
-"""Plotly figures that two or more places draw, and the style of all of them."""
+"""The course's own Plotly figures, and the style of all of them."""
 
 from __future__ import annotations
 

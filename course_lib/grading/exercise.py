@@ -16,6 +16,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_lib.errors import CourseError, unknown_name
+from course_lib.files import write_atomically
 from course_lib.session import REPOSITORY
 
 FOLDER = REPOSITORY / "notebooks" / "exercises"
@@ -46,7 +47,7 @@ def master_path(name: str) -> Path:
     """The solution notebook of an exercise such as ex03.
 
     Raises:
-        UsageError: there is none, or more than one.
+        UsageError: there is none.
     """
     known = {path.stem[:4]: path for path in sorted((FOLDER / "solutions").glob("ex[0-9][0-9]_*.ipynb"))}
     if name not in known:
@@ -58,6 +59,7 @@ def read_master(name: str) -> NotebookNode:
     """The solution notebook, checked.
 
     Raises:
+        UsageError: there is none.
         CourseError: a cell without or with a double grade_id, a question without points, an answer cell
             without a marked solution, a marker that has no partner, or stored output.
     """
@@ -99,7 +101,7 @@ def student_copy(name: str) -> NotebookNode:
     """The master without its solutions.
 
     Raises:
-        CourseError: as `read_master`; or a line of a solution, or a marker, would survive.
+        UsageError, CourseError: as `read_master`; or a line of a solution, or a marker, would survive.
     """
     copy = read_master(name)
     for cell in copy.cells:
@@ -115,20 +117,23 @@ def student_copy(name: str) -> NotebookNode:
 
 
 def release(name: str) -> Path:
-    """Writes the student copy beside the folder of solutions and returns its path."""
+    """Writes the student copy beside the folder of solutions and returns its path.
+
+    Raises:
+        UsageError, CourseError: as `student_copy`.
+    """
     copy = student_copy(name)
     target = FOLDER / master_path(name).name
-    aside = target.with_suffix(".part")
-    try:
-        nbformat.write(copy, aside)
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_atomically(target, nbformat.writes(copy) + "\n")
     return target
 
 
 def solution_sources(name: str) -> dict[str, str]:
-    """grade_id of each answer cell → the solution's source."""
+    """grade_id of each answer cell → the solution's source.
+
+    Raises:
+        UsageError, CourseError: as `read_master`.
+    """
     cells = read_master(name).cells
     return {_grade_id(cell): cell.source for cell in cells if cell.metadata.nbgrader.solution}
 

@@ -20,6 +20,9 @@ def prove(names: Iterable[str], sandbox: str | None = None) -> bool:
     Returns:
         Whether all got what they should: the stub nothing, the solution everything and twice the same, a
         wrong answer everything but points of its own question, because the check meant for it fails.
+
+    Raises:
+        UsageError, CourseError: an unknown exercise or a slip in one, or a sandbox that does not work here.
     """
     slips = []
     how = settings(sandbox)
@@ -58,7 +61,11 @@ def prove(names: Iterable[str], sandbox: str | None = None) -> bool:
 
 
 def check_mine(path: Path, exercise: str | None = None, sandbox: str | None = None) -> bool:
-    """Runs the checks that stand in a learner's own notebook, as the grader runs it; prints one line each."""
+    """Runs the checks that stand in a learner's own notebook, as the grader runs it; prints one line each.
+
+    Raises:
+        UsageError, CourseError: no notebook of an exercise, or a sandbox that does not work here.
+    """
     (submission,) = find_submissions([path], exercise)
     graded = grade_content(
         exercises.read_submission(path), submission.exercise, "mine", settings(sandbox, hidden=False)

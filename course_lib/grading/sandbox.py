@@ -158,6 +158,9 @@ def execute(
         datasets: names in the catalog whose files the notebook may read.
         cell_seconds, total_seconds, memory_mb: limits; the total from the first cell on, memory of all
             processes together.
+
+    Raises:
+        UsageError: a limit below one second or one MB.
     """
     if min(cell_seconds, total_seconds, memory_mb) < 1:
         raise UsageError("The limits of the sandbox must be at least one second and one MB.")

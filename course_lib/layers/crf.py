@@ -30,6 +30,9 @@ class CRF(keras.layers.Layer):
     The methods take logits (batch, time, num_tags) and a bool mask (batch, time), True at real tokens,
     padding on the right; None counts all. They run in float32 also under a half-precision policy.
 
+    Raises:
+        UsageError: `allowed` does not fit the number of tags, when the layer is built.
+
     Source: Lafferty, McCallum and Pereira 2001, section 3; Lample et al. 2016, section 2.2.
     """
 

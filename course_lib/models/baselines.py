@@ -12,12 +12,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 from sklearn.utils.validation import check_is_fitted
 
-from course_lib.data import nltk_lexicon
+from course_lib.data.fetch import fetch
+from course_lib.data.human_ratings import LEXICON_FILE, vader_analyzer
 from course_lib.errors import UsageError
 from course_lib.text import clean, tokenize
-
-# The authors' own: neutral lies between -0.05 and 0.05.
-LEXICON_THRESHOLD = 0.05
 
 
 def lexicon_scores(texts: Sequence[str]) -> np.ndarray:
@@ -29,7 +27,7 @@ def lexicon_scores(texts: Sequence[str]) -> np.ndarray:
     Raises:
         CourseError: the lexicon cannot be fetched.
 
-    Source: Hutto & Gilbert (2014), "VADER", section 3; the published thresholds are ±`LEXICON_THRESHOLD`.
+    Source: Hutto & Gilbert (2014), "VADER", section 3; the published thresholds are ±`VADER_THRESHOLD`.
     """
     analyzer = _lexicon_analyzer()
     return np.array([analyzer.polarity_scores(text)["compound"] for text in texts], dtype=np.float64)
@@ -37,9 +35,7 @@ def lexicon_scores(texts: Sequence[str]) -> np.ndarray:
 
 @functools.cache
 def _lexicon_analyzer():
-    from nltk.sentiment.vader import SentimentIntensityAnalyzer
-
-    return SentimentIntensityAnalyzer(lexicon_file=nltk_lexicon())
+    return vader_analyzer(fetch("human_ratings") / LEXICON_FILE)
 
 
 def tfidf_logistic_regression(max_ngram: int = 2, min_count: int = 2, strength: float = 10.0) -> Pipeline:

@@ -11,7 +11,7 @@ from course_lib.question_answering import FLAGS, NO_ANSWER, PASSAGE, QUESTION, N
 from course_lib.text.vocabulary import PAD_ID, UNKNOWN_ID
 
 # Closes a position to a pointer: float16 still holds it, and exp() of it is 0.
-_CLOSED = -3e4
+CLOSED_SCORE = -3e4
 
 
 def build_span_reader(
@@ -170,7 +170,7 @@ class ClosedPositions(keras.layers.Layer):
         logits, roles = inputs
         positions = ops.cumsum(ops.ones_like(roles), axis=1) - 1
         is_open = ops.logical_or(roles >= PASSAGE, ops.equal(positions, NO_ANSWER))
-        return ops.where(ops.expand_dims(is_open, -1), logits, ops.cast(_CLOSED, logits.dtype))
+        return ops.where(ops.expand_dims(is_open, -1), logits, ops.cast(CLOSED_SCORE, logits.dtype))
 
     def compute_mask(self, inputs, previous_mask=None):
         return None

@@ -185,6 +185,9 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         y_true: int (batch, time).
         y_pred: logits, float (batch, time, vocabulary_size).
 
+    Raises:
+        UsageError: the smoothing is not at least 0 and below 1.
+
     Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision", section 7.
     """
 

@@ -19,7 +19,11 @@ _ENVIRONMENT = ("python", "tensorflow", "keras")
 
 
 def save_results(outcomes: Mapping[str, Outcome], profile: str, *, root: Path = REPOSITORY) -> None:
-    """Put each run whose gates all held into notebooks/results.json; what is there for others stays."""
+    """Put each run whose gates all held into notebooks/results.json; what is there for others stays.
+
+    Raises:
+        CourseError: the file that is there is damaged.
+    """
     path = root / "notebooks" / "results.json"
     results = _read_results(path)
     notebooks = find_notebooks(root)
@@ -51,7 +55,7 @@ def generate(*, root: Path = REPOSITORY, check: bool = False) -> list[Path]:
         The files that differed.
 
     Raises:
-        CourseError: README.md lacks a pair of markers.
+        CourseError: README.md lacks a pair of markers, or results.json is damaged.
     """
     notebooks = find_notebooks(root)
     results = _read_results(root / "notebooks" / "results.json")

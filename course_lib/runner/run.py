@@ -220,11 +220,12 @@ def report(outcomes: dict[str, Outcome], profile: str, *, root: Path = REPOSITOR
                     "ok" if held else "MISSED",
                 ]
             )
-    tables = [_columns(rows)] + ([_columns(measured)] if len(measured) > 1 else []) + ["\n".join(failures)]
+    tables = [columns(rows)] + ([columns(measured)] if len(measured) > 1 else []) + ["\n".join(failures)]
     return "\n\n".join(table for table in tables if table)
 
 
-def _columns(rows: list[list[str]]) -> str:
+def columns(rows: list[list[str]]) -> str:
+    """The rows as lines of text, each column as wide as its longest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

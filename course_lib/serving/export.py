@@ -15,20 +15,19 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-import course_lib.models.reader  # noqa: F401 (registers what saved readers consist of)
 from course_lib.errors import CourseError, unknown_name
 from course_lib.layers.crf import CRF
 from course_lib.layers.pooling import MaskedMaxMeanPooling, MaskedMaxPooling
 from course_lib.layers.tokens import CharacterCNN
+from course_lib.models.reader import CLOSED_SCORE
 from course_lib.models.summarizer import PADDING_SCORE
 from course_lib.question_answering import FLAGS, PASSAGE, QUESTION
 from course_lib.serving.network import WordVectors
 
 # The scores of a reader's pointers reach tens, and float32 holds seven digits.
 TOLERANCE, READER_TOLERANCE = 1e-5, 1e-4
-# The score of what attention must not see, whose weight after the softmax is exactly 0; and, as in
-# `ClosedPositions`, that of a position where no answer begins or ends.
-MASKED, _CLOSED = np.float32(-1e9), np.float32(-3e4)
+# The score of what attention must not see, whose weight after the softmax is exactly 0.
+MASKED = np.float32(-1e9)
 # Old enough for every runtime that the app's requirements allow.
 _OPSET, _IR_VERSION = 18, 9
 
@@ -306,7 +305,7 @@ def _span_reader(graph, model):
     logits = graph.dense(model.get_layer("pointers"), graph.add("Concat", fused, read, axis=2))
     # The first position, which stands for "no answer", is open although it is the question's.
     first = graph.add("Slice", logits, np.array([0]), np.array([1]), np.array([1]))
-    closed = graph.add("Where", in_passage, logits, _CLOSED)
+    closed = graph.add("Where", in_passage, logits, np.float32(CLOSED_SCORE))
     others = graph.add("Slice", closed, np.array([1]), np.array([2**31 - 1]), np.array([1]))
     return graph.add("Concat", first, others, axis=1)
 

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from course_lib.data.human_ratings import THREE_CLASSES
+from course_lib.data.human_ratings import LEXICON_FILE, THREE_CLASSES, VADER_THRESHOLD, vader_analyzer
 
 if TYPE_CHECKING:
     from nltk.sentiment.vader import SentimentIntensityAnalyzer
 
-LEXICON = Path(__file__).parent / "vader" / "vader_lexicon.txt"
-# The authors' own: neutral lies between -0.05 and 0.05.
-THRESHOLD = 0.05
+LEXICON = Path(__file__).parent / "vader" / LEXICON_FILE
 
 
 class LexiconAnswer(NamedTuple):
@@ -41,7 +39,7 @@ class LexiconPredictor:
         analyzer = _analyzer()  # the first one takes a while to load
         began = time.perf_counter()
         score = analyzer.polarity_scores(text)["compound"]
-        label = self.labels[1 + (score >= THRESHOLD) - (score <= -THRESHOLD)]
+        label = self.labels[1 + (score >= VADER_THRESHOLD) - (score <= -VADER_THRESHOLD)]
         return LexiconAnswer(label, score, 1000 * (time.perf_counter() - began))
 
     def predict_batch(self, texts: Sequence[str]) -> list[LexiconAnswer]:
@@ -51,11 +49,4 @@ class LexiconPredictor:
 
 @functools.cache
 def _analyzer() -> "SentimentIntensityAnalyzer":
-    import nltk.data
-    from nltk.sentiment.vader import SentimentIntensityAnalyzer
-
-    # NLTK opens files below its search path only.
-    root = str(LEXICON.parents[1])
-    if root not in nltk.data.path:
-        nltk.data.path.append(root)
-    return SentimentIntensityAnalyzer(lexicon_file=LEXICON.relative_to(root).as_posix())
+    return vader_analyzer(LEXICON)

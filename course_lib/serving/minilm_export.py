@@ -10,10 +10,7 @@ from keras_hub.models import BertBackbone
 
 from course_lib.errors import UsageError
 from course_lib.layers.pooling import MaskedMeanPooling
-from course_lib.serving.export import _Graph
-
-# Added to the scores of padding: its weight after the softmax is exactly 0.
-_MASKED = np.float32(-1e9)
+from course_lib.serving.export import MASKED, _Graph
 
 
 def minilm_to_onnx(model: keras.Model) -> onnx.ModelProto:
@@ -35,7 +32,7 @@ def minilm_to_onnx(model: keras.Model) -> onnx.ModelProto:
     token_ids = graph.input("token_ids", onnx.TensorProto.INT32, "batch", "time")
     is_real = graph.is_real(token_ids)
     real = graph.add("Cast", is_real, to=onnx.TensorProto.FLOAT)  # (batch, time)
-    padding = graph.add("Mul", graph.add("Sub", np.float32(1), real), _MASKED)
+    padding = graph.add("Mul", graph.add("Sub", np.float32(1), real), MASKED)
     mask = graph.add("Unsqueeze", padding, np.array([1, 2]))  # (batch, 1, 1, time): over heads and queries
     states = _embeddings(graph, backbone, token_ids)
     for layer in backbone.transformer_layers:

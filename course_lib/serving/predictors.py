@@ -27,8 +27,8 @@ from course_lib.serving.entities import (
 from course_lib.serving.network import Network, WordVectors
 from course_lib.serving.questions import QuestionPredictor
 from course_lib.serving.translation import TranslationPredictor
-from course_lib.summarization import SummarySentence, network_scores, select_sentences
-from course_lib.text import TextEncoder, pad, sentence_spans, token_spans
+from course_lib.summarization import SummarySentence, network_scores, summarize
+from course_lib.text import TextEncoder, pad, token_spans
 from course_lib.text.features import TaggingEncoder
 from course_lib.text.tagging import EntitySpan, entity_spans
 from course_lib.text.vocabulary import UNKNOWN_ID
@@ -303,22 +303,14 @@ class SummaryPredictor:
     def predict(self, text: str, num_sentences: int = 3) -> SummaryAnswer:
         """At most `num_sentences` sentences of the text; all of them with their scores beside.
 
-        A text of one sentence comes back whole, one without words gives no sentences.
+        A text of one sentence comes back whole, with the score 0; one without words gives no sentences.
 
         Raises:
             UsageError: fewer than one sentence is asked for.
         """
         began = time.perf_counter()
-        spans = sentence_spans(text)
-        sentences = [text[start:end] for start, end in spans]
-        scores = self._score(sentences)
-        scored = [
-            SummarySentence(sentence, *span, index, float(score))
-            for index, (sentence, span, score) in enumerate(zip(sentences, spans, scores, strict=True))
-        ]
-        chosen = select_sentences(scores, sentences, num_sentences=num_sentences)
-        latency = 1000 * (time.perf_counter() - began)
-        return SummaryAnswer([scored[index] for index in chosen], scored, latency)
+        summary = summarize(text, self._score, num_sentences=num_sentences)
+        return SummaryAnswer(*summary, 1000 * (time.perf_counter() - began))
 
     def predict_batch(self, texts: Sequence[str], num_sentences: int = 3) -> list[SummaryAnswer]:
         """The summaries of several texts, in their order."""

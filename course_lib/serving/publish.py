@@ -487,7 +487,7 @@ def _parity_batches(name, encoder, examples):
     else:
         rows = [{"features": network_inputs(_sentences(example.text), encoder)[1]} for example in examples]
     lengths = [len(next(iter(row.values()))) for row in rows]
-    chosen = np.argsort(lengths, kind="stable")[np.linspace(0, len(rows) - 1, 24).astype(int)]
+    chosen = np.argsort(lengths, kind="stable")[np.linspace(0, len(rows) - 1, _NUM_COMPARED).astype(int)]
     for part in (chosen[:16], chosen[8:]):
         yield {feature: _padded([np.asarray(rows[index][feature]) for index in part]) for feature in rows[0]}
 

@@ -33,7 +33,7 @@ _BATCH_SIZE = 32
 _FEWEST_WORDS, _ENGLISH_LETTERS = 4, 2.1
 
 
-class TranslatedSentence(NamedTuple):
+class SentenceTranslation(NamedTuple):
     """The sentence `text[start:end]`, and its translation or the problem with it."""
 
     start: int
@@ -53,7 +53,7 @@ class TranslationAnswer(NamedTuple):
 
     text: str
     message: str
-    sentences: list[TranslatedSentence]
+    sentences: list[SentenceTranslation]
     latency_ms: float
 
 
@@ -107,7 +107,7 @@ class TranslationPredictor:
             spans, message = [], "There is no translation: the text does not seem to be English."
         translations = self.translate([text[start:end] for start, end in spans], beam_size)
         sentences = [
-            TranslatedSentence(*span, translation)
+            SentenceTranslation(*span, translation)
             for span, translation in zip(spans, translations, strict=True)
         ]
         if sentences and not any(each.text for each in translations):

@@ -5,7 +5,6 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 
 from course_lib.errors import unknown_name
 
@@ -14,8 +13,8 @@ _TAG = re.compile(r"<!--(?:(?!<!--).)*?-->|</?[a-zA-Z][^<>]*>", flags=re.DOTALL)
 _STRAIGHT = str.maketrans(
     {"‘": "'", "’": "'", "‚": "'", "‛": "'", "´": "'", "`": "'", "“": '"', "”": '"', "„": '"', "‟": '"'}
 )
-# Python refuses to convert thousands of digits; HTML reads every number that is too large as U+FFFD.
 _LONG_RUN = re.compile(r"(?<=\S{60})\S{80,}(?=\S{60})")
+# Python refuses to convert thousands of digits; HTML reads every number that is too large as U+FFFD.
 _HUGE_NUMBER = re.compile(r"&#[0-9]{20,};?")
 _WINDOWS_1252 = {code: bytes([code]).decode("cp1252", errors="ignore") for code in range(0x80, 0xA0)}
 
@@ -136,8 +135,3 @@ def clean(text: str, steps: Sequence[str] = DEFAULT_STEPS) -> str:
             raise unknown_name("cleaning step", name, CLEANING_STEPS)
         text = CLEANING_STEPS[name](text)
     return text
-
-
-def read_text(path: str | Path) -> str:
-    """Reads a UTF-8 file; bytes that are not valid UTF-8 become U+FFFD instead of an error."""
-    return Path(path).read_bytes().decode("utf-8-sig", errors="replace")

@@ -1,4 +1,4 @@
-"""`TextEncoder`: raw text to token ids, the same in training, notebooks, app and grader."""
+"""`TextEncoder`: raw text to token ids, the same in training, notebooks and app."""
 
 import numbers
 from collections.abc import Iterable, Sequence
@@ -25,6 +25,9 @@ class TextEncoder:
         max_length: sequences are cut to this many ids.
         truncation: `head`, `tail` or `head_tail`.
         steps: names of the cleaning steps, in order.
+
+    Raises:
+        UsageError: `max_length` is no whole number of at least 1, or an unknown truncation or cleaning step.
 
     Example:
         >>> encoder = TextEncoder.fit(["A fine film.", "A dull film."], max_length=4)
@@ -61,7 +64,7 @@ class TextEncoder:
         truncation: str = "head_tail",
         steps: Sequence[str] = DEFAULT_STEPS,
     ) -> "TextEncoder":
-        """Builds the vocabulary from training texts and returns the encoder around it."""
+        """Builds the vocabulary from training texts and returns the encoder around it; errors as above."""
         vocabulary = Vocabulary.build((tokenize(clean(text, steps)) for text in texts), max_size, min_count)
         return cls(vocabulary, max_length, truncation, steps)
 

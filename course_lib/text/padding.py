@@ -17,6 +17,9 @@ def truncate(ids: Sequence[int], max_length: int, truncation: str = "head_tail")
     Args:
         truncation: `head` keeps the beginning, `tail` the end, `head_tail` half of the length each
             (the head gets the odd one), as Sun et al. 2019, "How to Fine-Tune BERT", section 5.3.1, propose.
+
+    Raises:
+        UsageError: an unknown truncation, or `max_length` below 1.
     """
     if truncation not in TRUNCATIONS:
         raise unknown_name("truncation", truncation, TRUNCATIONS)
@@ -68,6 +71,9 @@ def choose_bucket_lengths(lengths: Sequence[int], num_buckets: int, multiple: in
 
     Returns:
         Increasing lengths.
+
+    Raises:
+        UsageError: no lengths, or fewer than one bucket.
     """
     if len(lengths) == 0 or num_buckets < 1:
         raise UsageError("Choosing bucket lengths takes at least one sequence and one bucket.")

@@ -95,7 +95,11 @@ def entity_spans(tags: Sequence[str]) -> list[EntitySpan]:
 
 
 def spans_to_tags(spans: Sequence[EntitySpan], num_tokens: int, scheme: str) -> list[str]:
-    """The tags that spell entities which do not overlap; the inverse of `entity_spans`."""
+    """The tags that spell entities which do not overlap; the inverse of `entity_spans`.
+
+    Raises:
+        UsageError: an unknown scheme.
+    """
     _check_scheme(scheme)
     tags = ["O"] * num_tokens
     for kind, start, end in spans:

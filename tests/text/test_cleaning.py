@@ -14,7 +14,6 @@ from course_lib.text import (
     clean,
     collapse_whitespace,
     normalize_unicode,
-    read_text,
     remove_control_characters,
     repair_windows_1252,
     straighten_quotes,
@@ -286,29 +285,3 @@ def test_strip_accents_takes_linear_time():
     start = time.process_time()
     assert strip_accents(HOSTILE["marks out of order"]) == "a"
     assert time.process_time() - start < 2
-
-
-@pytest.mark.parametrize(
-    "content, expected",
-    [
-        (b"caf\xc3\xa9", "café"),
-        (b"\xef\xbb\xbfmark", "mark"),
-        (b"caf\xe9 ol\xe9", "caf\ufffd ol\ufffd"),
-        (b"cut \xe2\x82", "cut \ufffd"),
-        (b"\x00", "\x00"),
-        (b"one\r\ntwo", "one\r\ntwo"),
-        (b"", ""),
-    ],
-)
-def test_read_text(tmp_path, content, expected):
-    path = tmp_path / "text.txt"
-    path.write_bytes(content)
-    assert read_text(path) == expected
-    assert read_text(str(path)) == expected
-
-
-@given(content=st.binary(max_size=60))
-def test_read_text_takes_any_bytes(tmp_path_factory, content):
-    path = tmp_path_factory.getbasetemp() / "any.txt"
-    path.write_bytes(content)
-    clean(read_text(path)).encode("utf-8")

@@ -3,11 +3,14 @@
 import itertools
 import time
 
+import nltk.data
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nltk.tokenize.punkt import PunktTokenizer
 
-from course_lib.data import load_xsum_1k, nltk_data_dir
+from course_lib.data import load_xsum_1k
+from course_lib.data.fetch import fetch
 from course_lib.text import sentence_spans, tokenize
 from course_lib.text.sentences import _TABLES
 
@@ -69,10 +72,8 @@ def test_examples(text, expected):
     assert split(text) == expected
 
 
-def test_articles_split_as_nltk_splits_their_lines():
-    nltk_data_dir()
-    from nltk.tokenize.punkt import PunktTokenizer
-
+def test_articles_split_as_nltk_splits_their_lines(monkeypatch):
+    monkeypatch.setattr(nltk.data, "path", [str(fetch("nltk_data"))])
     nltk_splitter, num_sentences, num_different = PunktTokenizer("english"), 0, 0
     for article in load_xsum_1k()[:200]:
         expected = [s for line in article.text.split("\n") for s in nltk_splitter.tokenize(line.strip())]
@@ -83,7 +84,7 @@ def test_articles_split_as_nltk_splits_their_lines():
 
 
 def test_tables_are_those_of_the_pinned_nltk_data():
-    original = nltk_data_dir() / "tokenizers" / "punkt_tab" / "english"
+    original = fetch("nltk_data") / "tokenizers" / "punkt_tab" / "english"
     names = {path.name for path in original.iterdir()}
     assert names == {path.name for path in _TABLES.iterdir()} and len(names) == 4
     assert all((original / name).read_bytes() == (_TABLES / name).read_bytes() for name in names)

@@ -67,6 +67,9 @@ def test_no_encoder_and_no_common_layer(tmp_path, folder, text_encoder):
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="other")])
     with pytest.raises(CourseError, match="nothing was loaded"):
         load_pretrained(other, text_encoder, folder)
+    (folder / "model.keras").write_bytes(b"PK but no model")
+    with pytest.raises(CourseError, match=r"cannot be loaded \(.*\): run the notebook that makes it again"):
+        load_pretrained(build_encoder(5), text_encoder, folder)
 
 
 def two_layers():
