@@ -5,10 +5,11 @@ import zipfile
 import h5py
 import keras
 import numpy as np
+import pytest
 
 from course_lib.models.classifier import build_classifier
 from course_lib.models.encoder import build_encoder
-from course_lib.models.structure import copy_of, layers_by_name
+from course_lib.models.structure import copy_of, layers_by_name, save_model
 from course_lib.models.tagger import build_tagger
 from course_lib.training import compile_classifier
 
@@ -53,3 +54,22 @@ def test_training_a_copy_leaves_the_model_alone():
     copy.set_weights([weight + 1 for weight in before])
     for weight, old in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, old)
+
+
+def test_a_model_is_saved_without_the_optimizer_or_not_at_all(tmp_path, monkeypatch):
+    model = build_classifier(encoder(), 2)
+    compile_classifier(model, keras.optimizers.Adam(0.1))
+    model.fit(IDS, np.array([0, 1]), verbose=0)
+    save_model(model, tmp_path / "model.keras")
+    assert num_values(tmp_path / "model.keras") == model.count_params()
+    before = (tmp_path / "model.keras").read_bytes()
+
+    def full_disk(self, path):
+        path.write_bytes(b"half a model")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_model(model, tmp_path / "model.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+    assert (tmp_path / "model.keras").read_bytes() == before
