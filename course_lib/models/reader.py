@@ -6,6 +6,7 @@ from keras import ops
 
 from course_lib.errors import UsageError
 from course_lib.layers.attention import LuongAttention
+from course_lib.layers.merging import MaskedConcatenate
 from course_lib.layers.pooling import MaskedMaxMeanPooling
 from course_lib.question_answering import FLAGS, NO_ANSWER, PASSAGE, QUESTION, Network
 from course_lib.text.vocabulary import PAD_ID, UNKNOWN_ID
@@ -43,7 +44,7 @@ def build_span_reader(
     question embedding, exact match and pointers; Devlin et al. 2019, section 4.3, for the null position.
     """
     inputs, fused, states = _read(encoder, attention_dim, hidden_dim, dropout)
-    both = keras.layers.Concatenate(name="fused_and_states")([fused, states])
+    both = MaskedConcatenate(name="fused_and_states")([fused, states])
     logits = keras.layers.Dense(2, name="pointers")(both)  # (batch, time, 2)
     logits = ClosedPositions(name="closed_positions")([logits, inputs["roles"]])
     return keras.Model(inputs, logits, name="span_reader")

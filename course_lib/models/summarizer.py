@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from course_lib.errors import UsageError
+from course_lib.layers.merging import MaskedConcatenate
 from course_lib.layers.pooling import MaskedMeanPooling
 
 # Softmax of a padded sentence is 0; larger numbers overflow in float16.
@@ -69,7 +70,7 @@ def build_summarizer(
     dropped = keras.layers.Dropout(dropout, name="sentence_dropout")(sentences)
     context = keras.layers.Bidirectional(lstm, name="document_bilstm")(dropped, mask=is_sentence)
     context = keras.layers.Dropout(dropout, name="context_dropout")(context)
-    both = keras.layers.Concatenate(name="sentences_in_context")([sentences, context])
+    both = MaskedConcatenate(name="sentences_in_context")([sentences, context])
     score = keras.layers.Dense(
         1, kernel_initializer="zeros", kernel_regularizer=keras.regularizers.L2(l2), name="score"
     )

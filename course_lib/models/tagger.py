@@ -7,6 +7,7 @@ import numpy as np
 
 from course_lib.errors import UsageError, unknown_name
 from course_lib.layers.crf import CRF
+from course_lib.layers.merging import MaskedConcatenate
 from course_lib.layers.tokens import CharacterCNN, WordDropout
 from course_lib.text.features import CASING_VOCABULARY
 
@@ -91,8 +92,7 @@ def build_tagger(
             len(CASING_VOCABULARY), CASING_DIM, mask_zero=True, name="casing_embedding"
         )
         features.append(casings(inputs["casing_ids"]))  # (batch, time, CASING_DIM)
-    # Concatenate takes for real what any of its inputs does: each of them has to mask padding.
-    states = keras.layers.Concatenate(name="features")(features) if len(features) > 1 else features[0]
+    states = MaskedConcatenate(name="features")(features) if len(features) > 1 else features[0]
     if dropout:
         states = keras.layers.SpatialDropout1D(dropout, name="feature_dropout")(states)
     for layer in range(1, num_layers + 1):
