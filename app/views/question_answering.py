@@ -34,7 +34,7 @@ EXAMPLES = {
     "Who": ("Who built the old bridge?", BRIDGE),
     "When": ("When was the bridge opened?", BRIDGE),
     "A story": ("Where does Ada hide the treasure?", STORY),
-    "What the passage does not tell": ("What prize did Maria Lind win?", PAINTER),
+    "What the passage does not tell": ("Did they get married?", STORY),
     "Counting, where it fails": ("How old was Maria Lind when she moved to Lisbon?", PAINTER),
 }
 # Log-odds that an answer must exceed; None is the model's own limit.
