@@ -73,7 +73,7 @@ def ternary_label(rating: float, band: float = 0.5) -> int:
 
 
 def vader_analyzer(lexicon: Path) -> "SentimentIntensityAnalyzer":
-    """NLTK's VADER on the lexicon in that file, no download; NLTK's path grows by the folder above its own."""
+    """NLTK's VADER on the lexicon in that file, without a download."""
     import nltk.data
     from nltk.sentiment.vader import SentimentIntensityAnalyzer
 
