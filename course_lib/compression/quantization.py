@@ -154,7 +154,8 @@ def round_weights(
 def quantize_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with 8-bit weights; activations are quantized as they come (dynamic quantization).
 
-    Unsigned weights give the same result on every processor: signed ones overflow on some.
+    Matrix products get unsigned weights, since signed ones overflow on some processors; those of the LSTM are
+    signed, with one scale for each matrix and direction.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

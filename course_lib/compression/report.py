@@ -124,20 +124,16 @@ def processor_name() -> str:
 def _answer_times(variants, sequences, num_timed):
     """Milliseconds by variant, (num_timed,): all variants answer a text before the next one's turn.
 
-    Each begins in turn, since the first to answer a text finds the processor's caches cold.
+    Each answers it once untimed first, so that what the model before has left in the caches does not count.
     """
     num_texts = min(map(len, sequences.values()))
     if num_texts == 0 or num_timed < 1:
         raise UsageError("There is no text to time the models with: pass at least one.")
     chosen = np.linspace(0, num_texts - 1, min(num_timed, num_texts)).astype(int)
     times = {name: np.empty(len(chosen)) for name in variants}
-    for name, variant in variants.items():
-        variant.answer([sequences[name][chosen[0]]])  # the first answer also loads and plans
-    names = list(variants)
     for row, index in enumerate(chosen):
-        first = row % len(names)
-        for name in names[first:] + names[:first]:
-            variant = variants[name]
+        for name, variant in variants.items():
+            variant.answer([sequences[name][index]])
             began = time.perf_counter()
             variant.answer([sequences[name][index]])
             times[name][row] = 1000 * (time.perf_counter() - began)
