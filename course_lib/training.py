@@ -348,7 +348,8 @@ def learning_rate_range_test(
     Raises:
         UsageError: the learning rate follows a schedule.
 
-    Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3.
+    Source: after Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3, who
+    raises the rate linearly.
     """
     if isinstance(model.optimizer.get_config()["learning_rate"], dict):
         raise UsageError("The range test sets the learning rate itself: compile with a number, no schedule.")
