@@ -7,7 +7,7 @@ from course_lib.text.spreadsheet import neutral
 
 EXAMPLES = {
     "Everyday": "Where is the train station? I would like to drink a glass of water.",
-    "Another order": "The black cat didn't drink the milk.",
+    "Another order": "My sister bought a small red car.",
     "A long sentence": "When I was a child, my father used to read me a story every night before I went to "
     "bed.",
     "News, where it fails": "The European Commission fined two steel makers on Tuesday for agreeing on their "
