@@ -61,7 +61,7 @@ def load_predictor(task: str, precision: str = "float32") -> Any:
     try:
         return _load(task, precision, MODELS)
     except CourseError as error:
-        st.error(f"{plain(str(error))} The other pages work.")
+        st.error(f"{plain(str(error))} Pages that do not need this model work.")
         st.stop()
 
 
@@ -70,7 +70,7 @@ def load_card(task: str) -> dict[str, Any]:
     try:
         return read_card(MODELS / task)
     except CourseError as error:
-        st.error(f"{plain(str(error))} The other pages work.")
+        st.error(f"{plain(str(error))} Pages that do not need this model work.")
         st.stop()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Heavy rooms are imported inside the commands, so that `course --help` answers at once.
 app = typer.Typer(
     name="course",
-    help="Data, runs and results of the course Large NLP models from scratch.",
+    help="Data, notebooks, training, exercises and demo of the course Large NLP models from scratch.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,7 +31,8 @@ app = typer.Typer(
 data = typer.Typer(help="The data sets: list, fetch, verify.", no_args_is_help=True)
 app.add_typer(data, name="data")
 exercises = typer.Typer(
-    help="Exercises: student copies, and the proof that they grade.", no_args_is_help=True
+    help="Exercises: student copies, the proof that they grade rightly, a check of your own.",
+    no_args_is_help=True,
 )
 app.add_typer(exercises, name="exercises")
 
@@ -40,7 +41,7 @@ app.add_typer(exercises, name="exercises")
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Data, runs and results of the course Large NLP models from scratch."""
+    """Data, notebooks, training, exercises and demo of the course Large NLP models from scratch."""
 
 
 @data.command("list")
@@ -168,7 +169,7 @@ def write_badges(
         bool, typer.Option("--check", help="Write nothing; exit 1 if something is out of date.")
     ] = False,
 ) -> None:
-    """Write each notebook's Colab badge from pyproject.toml's [tool.course] repository; empty: none."""
+    """Write each notebook's Colab badge and setup cell from [tool.course] repository; empty: no badge."""
     from course_lib.runner.badges import generate_badges
 
     _report_generated("badges", generate_badges(check=check), check)
@@ -293,7 +294,12 @@ def make_site(
 @app.command("bench")
 def run_bench(
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="One part; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="imdb, conll, bound, tokenization, memory, glove, predictors, notebook or growth; "
+            "may be given several times.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for results.json and growth.html; default runs/bench.")
@@ -354,13 +360,16 @@ def grade_submissions(
     sandbox: Annotated[str | None, typer.Option(help="namespaces, docker or limits.")] = None,
     variants: Annotated[
         str | None,
-        typer.Option(help="A secret: every student gets inputs of their own.", envvar="COURSE_VARIANTS"),
+        typer.Option(
+            help="A secret of 16 characters or more: every student gets inputs of their own.",
+            envvar="COURSE_VARIANTS",
+        ),
     ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Grade again and compare with what is in --out.")
     ] = False,
 ) -> None:
-    """Grade submissions: one JSON a student, grades.csv, feedback and an analysis of the questions."""
+    """Grade submissions: a JSON and feedback for each, grades.csv, an analysis of the questions."""
     from course_lib.grading import classes
     from course_lib.grading.grade import settings
     from course_lib.grading.reports import write_reports

@@ -10,7 +10,7 @@ st.title("About")
 st.write(
     "The models were trained by the course's notebooks and exported for a small runtime; this demo needs "
     "no TensorFlow. "
-    "Texts are read on this machine and forgotten."
+    "Texts are read by the machine that runs it and forgotten; a link to a text holds it in its address."
 )
 st.caption(plain(runtime()))
 for task, title in TITLES.items():
@@ -28,11 +28,11 @@ for task, title in TITLES.items():
         "Made on": f"{card['date']}, profile {card['profile']}, seed {card['seed']}",
         metric["name"][0].upper() + metric["name"][1:]: f"{metric['float32']['value']:.1%}{interval}, "
         f"{metric['split']}",
-        "In 8 bits": f"{card['change']['int8']:+.2%}",
+        "Change in 8 bits": f"{100 * card['change']['int8']:+.2f} points",
         "Latency": f"{latency['text']}: median {latency['float32']['p50_ms']} ms, 99 % within "
         f"{latency['float32']['p99_ms']} ms "
         f"({latency['device']})",
-        "Size": f"{sum(file['size'] for file in card['files'].values()) / 1e6:.1f} MB",
+        "Size, 32 and 8 bits": f"{sum(file['size'] for file in card['files'].values()) / 1e6:.1f} MB",
         "Data": f"{card['data']['name']} ({card['data']['version']})",
         "Licence": card["licence"],
         "Command": card["command"],

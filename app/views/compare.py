@@ -12,6 +12,8 @@ from course_lib.serving.lexicon import LEXICON, LexiconPredictor
 EXAMPLES = {
     "A review": "I expected little and got a clever, generous film with one dull half hour in the middle.",
     "News": "IBM opened a laboratory in Zurich, and Gerd Binnig of Germany was among its first researchers.",
+    "An article": "The old railway bridge will close for eighteen months. Engineers had found cracks in two "
+    "of its pillars. Repairs will cost about four million pounds. A ferry will run every twenty minutes.",
 }
 TASKS = {
     "Sentiment": "sentiment",
@@ -71,8 +73,8 @@ def lexicon_row():
 
 st.title("Compare")
 st.write(
-    "One model, its weights stored in 32 or in 8 bits. Fewer bits make it smaller; do they change the "
-    "answer? For sentiment another model and a lexicon answer, too."
+    "One model, its network stored in 32 or in 8 bits (word vectors have 8 bits in both). Fewer bits make it "
+    "smaller; do they change the answer? For sentiment another model and a lexicon answer, too."
 )
 task = TASKS[st.segmented_control("Model", list(TASKS), default="Sentiment") or "Sentiment"]
 text = ask_for_text("compare", EXAMPLES)

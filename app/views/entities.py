@@ -31,7 +31,7 @@ if text is not None:
             "padding:.1rem .3rem;box-decoration-break:clone;-webkit-box-decoration-break:clone"
             f'">{safe(entity.text)} '
             f"<small><b>{safe(NAMES.get(entity.type, entity.type))}</b> "
-            f"{entity.probability:.0%}</small></span>"
+            f"{min(entity.probability, 0.99):.0%}</small></span>"
         )
         end = entity.end
     draw_text([*parts, safe(text[end:])])

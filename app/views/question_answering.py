@@ -66,7 +66,9 @@ def doubt(answer, limit):
         return f"{said}."
     if limit < math.log(0.01):
         return f"{said}; its limit is so low that it nearly always answers."
-    return f"{said}; it answers only what is {odds(limit)} or more."
+    if limit < 0:
+        return f"{said}; it answers unless no answer is more than {math.exp(-limit):.2g} times as probable."
+    return f"{said}; it answers only what is more probable than no answer."
 
 
 def log_odds_fact(answer, limit):
@@ -81,8 +83,8 @@ st.title("Question answering")
 predictor = load_predictor("question_answering")
 st.write(
     "The model points at the words of a passage that answer a question; it writes nothing, and it knows "
-    "nothing but the passage. Expect mistakes: on passages that it had not seen, its token F1, which counts "
-    "the words shared with people's answers, is "
+    "nothing but the passage. Expect mistakes: on questions that new passages do answer, and without a "
+    "limit, its token F1, which counts the words shared with people's answers, is "
     f"{load_card('question_answering')['metric']['float32']['value']:.0%}, and it may point at something "
     "where the passage does not tell."
 )

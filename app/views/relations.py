@@ -87,8 +87,8 @@ if text is not None:
             hide_index=True,
         )
         st.caption(
-            "A name that is written in two ways stands for two here, and a relation without a verb, as in "
-            '"Nordbank chairman Lisa Kro", is not found.'
+            "A name that is written in two ways (Helen Clark, Clark) counts as two, and a relation without a "
+            'verb, as in "Nordbank chairman Lisa Kro", is not found.'
         )
 
 

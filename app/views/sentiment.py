@@ -7,7 +7,7 @@ EXAMPLES = {
     "Film": "A quiet, beautifully acted film. I left the cinema happy, and I would see it again tomorrow.",
     "Product": "The battery died after two weeks, and nobody answered my letters. Do not buy this camera.",
     "News, neutral": "The committee will meet again on Thursday to discuss the budget for next year.",
-    "Negation": "It is not a bad film, and nobody in it is dull.",
+    "Negation, where it fails": "It is not a bad film, and nobody in it is dull.",
     "Irony in a tweet, where it fails": "Wonderful, my train is late again. Just what I needed today.",
 }
 # Leads of the best class over the second: below the first the model wavers, from the second on it is clear.
@@ -28,8 +28,9 @@ def in_words(answer):
 
 st.title("Sentiment")
 st.write(
-    "The model has read sentences about films and products, tweets and newspaper editorials. **Neutral** "
-    "means that twenty people, asked for a rating from -4 to 4, would on average give one within ±0.5."
+    "The model has read sentences about films and products, tweets and newspaper editorials that people "
+    "rated, and sentences of film reviews that a larger model rated. **Neutral** means that about twenty "
+    "people, asked for a rating from -4 to 4, would on average give one within ±0.5."
 )
 predictor = load_predictor("sentiment")
 text = ask_for_text("sentiment", EXAMPLES)
@@ -54,8 +55,9 @@ if text is not None:
     if supports:
         st.subheader("Why")
         st.write(
-            f"Each word was left out once. Underlined words speak for **{answer.label}**: without them its "
-            "probability falls. Words with a dotted line speak against it."
+            "Each word was left out once, in a long text a few neighbours at a time. A solid line marks what "
+            f"speaks for **{answer.label}**: without it the probability falls. A dotted line marks what "
+            "speaks against it; what matters little has no line."
         )
         largest = max(abs(word.support) for word in supports) or 1.0
         parts, end = [], 0
@@ -76,7 +78,7 @@ if text is not None:
         strongest = sorted(supports, key=lambda word: -abs(word.support))[:8]
         st.dataframe(
             [
-                {"words": word.text[:60], "change of probability": round(word.support, 3)}
+                {"words": word.text[:60], "probability with minus without": round(word.support, 3)}
                 for word in strongest
             ],
             hide_index=True,

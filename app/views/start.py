@@ -30,8 +30,8 @@ PAGES = {
 
 st.title("Large NLP models from scratch")
 st.write(
-    "Small models, trained by the notebooks of this course on a laptop. At the heart of most is a "
-    "bidirectional LSTM encoder; each takes megabytes, not gigabytes, and answers in milliseconds."
+    "Small models, trained by the notebooks of this course on two processor cores. At the heart of most is a "
+    "bidirectional LSTM encoder; none takes more than a few megabytes, and each answers in milliseconds."
 )
 for task, (page, text) in PAGES.items():
     with st.container(border=True):
@@ -53,6 +53,6 @@ for task, (page, text) in PAGES.items():
 st.write(
     "What you type stays in this session: it is neither stored nor logged. The models learned from rated "
     "sentences, film reviews, news of 1996, questions on Wikipedia and on stories, BBC articles and "
-    "translated everyday sentences; on other kinds of text they are wrong more often, and each page has an "
-    "example of that."
+    "translated everyday sentences; on other kinds of text they are wrong more often. The page of each model "
+    "has an example where it fails."
 )

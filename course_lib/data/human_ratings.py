@@ -1,4 +1,4 @@
-"""Sentences from four domains, each rated by twenty people from very negative to very positive; a lexicon."""
+"""Sentences from four domains, each rated by some twenty people, negative to positive; a lexicon."""
 
 import hashlib
 import math

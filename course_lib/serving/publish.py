@@ -656,7 +656,7 @@ def _articles(profile):
 TASKS = {
     "sentiment": Task(
         notebook="08_sentiment",
-        datasets=("human_ratings",),
+        datasets=("human_ratings", "imdb", "minilm", "glove_6b_50d"),
         labels=THREE_CLASSES,
         metric="accuracy",
         split=dict.fromkeys(PROFILES, "the test split, 4,677 sentences of four domains"),

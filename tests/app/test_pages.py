@@ -211,26 +211,31 @@ class Reader:
         (
             1.0,
             None,
-            "2.7 times as probable as no answer; it answers only what is 0.37 times as probable or more.",
+            "2.7 times as probable as no answer; it answers unless no answer is more than 2.7 times as "
+            "probable.",
         ),
-        (3.0, "even odds", "20 times as probable as no answer; it answers only what is as probable or more."),
+        (
+            3.0,
+            "even odds",
+            "20 times as probable as no answer; it answers only what is more probable than no answer.",
+        ),
         (9.0, ALWAYS, "more than 1,000 times as probable as no answer."),
         (
             -0.5,
             "even odds",
-            "0.61 times as probable as no answer; it answers only what is as probable or more.",
+            "0.61 times as probable as no answer; it answers only what is more probable than no answer.",
         ),
         (
             -5.0,
             None,
-            "less than a hundredth as probable as no answer; it answers only what is 0.37 times as probable "
-            "or more.",
+            "less than a hundredth as probable as no answer; it answers unless no answer is more than 2.7 "
+            "times as probable.",
         ),
         (-5.0, ALWAYS, "less than a hundredth as probable as no answer."),
     ],
 )
 def test_the_log_odds_are_put_into_words(open_page, monkeypatch, log_odds, limit, said):
-    """The odds by hand: e is 2.718, e ** 3 is 20.1, e ** -0.5 is 0.607, e ** -1 is 0.368."""
+    """The odds by hand: e is 2.718, e ** 3 is 20.1, e ** -0.5 is 0.607."""
     monkeypatch.setattr(shared, "load_predictor", lambda task: Reader(log_odds))
     refused = log_odds <= {None: -1.0, "even odds": 0.0, ALWAYS: -math.inf}[limit]
     app = read(open_page("question_answering"), TEXT)
@@ -364,7 +369,7 @@ def test_without_its_model_a_page_says_how_to_make_one(open_page, models, tmp_pa
     monkeypatch.setattr(shared, "MODELS", rest)
     (error,) = open_page(page).error
     assert error.value.replace("\\", "").endswith(
-        f"make it with: course publish {page} The other pages work."
+        f"make it with: course publish {page} Pages that do not need this model work."
     )
     (warning,) = open_page("start").warning
     assert warning.value.replace("\\", "").endswith(f"make it with: course publish {page}")

@@ -83,7 +83,7 @@ def test_a_link_to_a_page_opens_it_within_the_app(browser, address):
 @pytest.mark.parametrize(
     ("path", "example", "answer"),
     [
-        ("sentiment", "Negation", "speak for"),
+        ("sentiment", "Product", "A solid line marks"),
         ("sentiment", "News, neutral", "ahead of"),
         ("entities", "Sport", "how probable is each type"),
         ("relations", "News", "written in two ways"),
