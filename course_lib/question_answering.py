@@ -4,7 +4,6 @@ A network here is any function from token ids and roles to scores, so that a Ker
 table can stand behind it.
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
@@ -16,7 +15,7 @@ from course_lib.data.records import ReadingQuestion
 from course_lib.data.splits import hold_out_groups
 from course_lib.errors import UsageError
 from course_lib.summarization import sentence_words
-from course_lib.text.cleaning import blank_long_runs, clean, straighten_quotes
+from course_lib.text.cleaning import clean, straighten_quotes
 from course_lib.text.encoder import TextEncoder
 from course_lib.text.padding import pad
 from course_lib.text.sentences import sentence_spans
@@ -163,14 +162,10 @@ def encode_with_spans(text: str, encoder: TextEncoder) -> tuple[list[int], list[
     `TextEncoder` cleans the whole text before it looks for tokens, and offsets are lost; here the tokens are
     found first and cleaned one by one. An `Encode` once `functools.partial` has filled in the encoder.
     """
-    spans = token_spans(blank_long_runs(straighten_quotes(text)))  # one character for one, so offsets stay
-    steps = encoder.steps
-    return encoder.vocabulary.encode([_clean_token(text[slice(*span)], steps) for span in spans]), spans
-
-
-@functools.lru_cache(maxsize=100_000)
-def _clean_token(token: str, steps: tuple[str, ...]) -> str:
-    return clean(token, steps)
+    spans = token_spans(straighten_quotes(text))  # one character for one, so offsets stay
+    tokens = [text[slice(*span)] for span in spans]
+    cleaned = {token: clean(token, encoder.steps) for token in set(tokens)}
+    return encoder.vocabulary.encode([cleaned[token] for token in tokens]), spans
 
 
 def encode_pair(question: str, passage: str, encode: Encode) -> EncodedPair:
@@ -186,7 +181,7 @@ def encode_pair(question: str, passage: str, encode: Encode) -> EncodedPair:
         for index, span in zip(question_ids, question_spans, strict=True)
     }
     words = [passage[slice(*span)] for span in spans]
-    starts = _sentence_starts(passage)
+    starts = [start for start, _ in sentence_spans(passage)]
     # Of each token; what stands before the first sentence, such as a bullet, belongs to it.
     sentence = np.maximum(np.searchsorted(starts, [start for start, _ in spans], side="right") - 1, 0)
     shared = [set() for _ in range(max(len(starts), 1))]
@@ -204,11 +199,6 @@ def encode_pair(question: str, passage: str, encode: Encode) -> EncodedPair:
     flags[:, 5] = sentence == 0
     roles = PASSAGE + flags @ 2 ** np.arange(len(FLAGS))
     return EncodedPair(question_ids, passage_ids, roles.tolist(), spans)
-
-
-@functools.lru_cache(maxsize=100)
-def _sentence_starts(passage: str) -> list[int]:
-    return [start for start, _ in sentence_spans(passage)]
 
 
 def join_pair(pair: EncodedPair, window: Span) -> tuple[list[int], list[int]]:

@@ -193,7 +193,7 @@ def normalize_phrase(sentence: Sentence, phrase: Sequence[int]) -> str:
         word, tag = sentence.tokens[number].lower(), sentence.pos[number]
         is_auxiliary = word in _AUXILIARIES and number != verb
         if tag.startswith(("VB", "NN", "IN", "TO", "RP")) and not is_auxiliary:
-            kept.append(_stem(word) if tag[0] in "VN" else word)
+            kept.append(_stemmer().stem(word) if tag[0] in "VN" else word)
     return " ".join(kept)
 
 
@@ -613,11 +613,6 @@ def _chunker(pattern: str):
     from nltk.chunk.regexp import RegexpParser
 
     return RegexpParser(PATTERNS[pattern])
-
-
-@functools.lru_cache(maxsize=50_000)
-def _stem(word: str) -> str:
-    return _stemmer().stem(word)
 
 
 @functools.cache

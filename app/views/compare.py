@@ -48,10 +48,10 @@ def row(model, weights, answer, milliseconds, num_bytes, metric_name, metric):
     return {
         "model": model,
         "weights": weights,
-        "answer": answer,
         "median ms": milliseconds,
         "size, kB": round(num_bytes / 1000),
         metric_name: f"{metric['value']:.2%}" if metric else "not measured",
+        "answer": answer,
     }
 
 

@@ -76,11 +76,11 @@ if text is not None:
         st.dataframe(
             [
                 {
-                    "sentence": neutral(visible(text[sentence.start : sentence.end], 200)),
-                    "translation": neutral(sentence.translation.text),
                     "doubt": round(
                         -sentence.translation.log_probability / len(sentence.translation.target_tokens), 2
                     ),
+                    "sentence": neutral(visible(text[sentence.start : sentence.end], 200)),
+                    "translation": neutral(sentence.translation.text),
                 }
                 for sentence in translated
             ],
