@@ -156,14 +156,43 @@ def layer_wise_optimizer(
             raise UsageError(
                 f"The learning rate of {name} is {rate}; it must be positive. To stop a layer, freeze it."
             )
-    optimizers = {name: make_optimizer(rate) for name, rate in learning_rates.items()}
-    of_variable = {
-        variable.path: optimizers[name]
-        for name in learning_rates
-        for variable in layers[name].trainable_variables
-    }
-    default = next(iter(optimizers.values()))
-    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(default, of_variable))
+    layer_variables = {name: layers[name].trainable_variables for name in learning_rates}
+    return _PartsOptimizer(
+        (make_optimizer(learning_rates[name]), [variable.path for variable in variables])
+        for name, variables in layer_variables.items()
+        if variables
+    )
+
+
+class _PartsOptimizer(keras.optimizers.Optimizer):
+    """An optimizer for each part of the variables; Keras 3.10, Colab's, has no `MultiOptimizer` yet."""
+
+    def __init__(self, parts):
+        """Takes pairs: an optimizer, and the paths of its variables."""
+        super().__init__(learning_rate=0.0)  # read by nobody: each part has its own
+        self._parts = tuple(parts)
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        by_path = {variable.path: variable for variable in variables}
+        for optimizer, paths in self._parts:
+            optimizer.build([by_path[path] for path in paths])
+
+    @property
+    def variables(self):
+        return super().variables + [each for optimizer, _ in self._parts for each in optimizer.variables]
+
+    def apply(self, grads, trainable_variables=None):
+        if trainable_variables is None:
+            trainable_variables = self._trainable_variables
+        self.build(trainable_variables)
+        by_path = {pair[1].path: pair for pair in zip(grads, trainable_variables, strict=True)}
+        for optimizer, paths in self._parts:
+            part_grads, part_variables = zip(*(by_path[path] for path in paths), strict=True)
+            optimizer.apply(list(part_grads), list(part_variables))
+        self.iterations.assign_add(1)
 
 
 def _check_names(names, layers):

@@ -1,10 +1,14 @@
 """MiniLM, a small pretrained BERT, as an encoder that fits the course's heads."""
 
+import shutil
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import keras_hub
 from keras import ops
+from safetensors.numpy import load_file, save_file
 
 from course_lib.data.fetch import fetch
 
@@ -21,7 +25,9 @@ def build_minilm_encoder() -> keras.Model:
 
     Source: Wang et al. 2020, "MiniLM"; Devlin et al. 2019 for the architecture.
     """
-    backbone = keras_hub.models.BertBackbone.from_preset(str(fetch("minilm")))
+    with tempfile.TemporaryDirectory() as folder:
+        _rename_weights(fetch("minilm"), Path(folder))
+        backbone = keras_hub.models.BertBackbone.from_preset(folder)
     # Only BERT's own sentence vector goes through it, and no head here uses that.
     backbone.get_layer("pooled_dense").trainable = False
     token_ids = keras.Input((None,), dtype="int32", name="token_ids")
@@ -34,6 +40,16 @@ def build_minilm_encoder() -> keras.Model:
     )
     states = PaddingMask(name="padding_mask")([outputs["sequence_output"], token_ids])
     return keras.Model(token_ids, states, name="minilm")
+
+
+def _rename_weights(published, folder):
+    """Writes the published files, weights named as in BERT: an older KerasHub knows no other names."""
+    arrays = {}
+    for name, array in load_file(published / "model.safetensors").items():
+        name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        arrays[f"bert.{name}"] = array
+    save_file(arrays, folder / "model.safetensors")
+    shutil.copy(published / "config.json", folder)
 
 
 @keras.saving.register_keras_serializable("course_lib")

@@ -102,6 +102,30 @@ def test_each_layer_learns_at_its_own_rate():
     assert [float(w.squeeze()) for w in model.get_weights()] == pytest.approx([0.98, 0.8])
 
 
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
+def test_the_weights_are_those_of_keras_multi_optimizer():
+    rates, weights = {"low": 0.01, "high": 0.1}, []
+
+    def adam(rate):
+        return keras.optimizers.Adam(rate, global_clipnorm=0.5)
+
+    for ours in (True, False):
+        model = two_layers()
+        if ours:
+            optimizer = layer_wise_optimizer(model, rates, adam)
+        else:
+            each = {name: adam(rate) for name, rate in rates.items()}
+            paths = {v.path: each[name] for name in rates for v in model.get_layer(name).trainable_variables}
+            optimizer = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(each["low"], paths))
+        model.compile(optimizer=optimizer, loss="mse")
+        for _ in range(3):
+            model.train_on_batch(np.array([[1.0]]), np.array([[0.0]]))
+        assert int(optimizer.iterations) == 3
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("rates", "message"),
     [
