@@ -35,6 +35,10 @@ STATUSES = (
 _SEED = 2024
 _MEMORY_ERRORS = ("MemoryError", "_ArrayMemoryError", "ResourceExhaustedError")
 _CHECK = "check-"
+_INCOMPARABLE = (
+    "The answer is, or holds, something that cannot be compared ({}): return plain numbers, text, lists, "
+    "tuples, dicts or NumPy arrays."
+)
 _WAIT = "import time\ntime.sleep(0.5)"
 
 
@@ -193,9 +197,16 @@ def _{nonce}():
     results = []
     for args in {_prepared(check, seed)[0]}:
         try:
-            results.append(["value", encode({check.call})])
+            value = {check.call}
         except Exception as error:
             results.append(["error", type(error).__name__])
+            continue
+        try:
+            results.append(["value", encode(value)])
+        except MemoryError:
+            results.append(["error", "MemoryError"])
+        except Exception as error:
+            results.append(["type", str(error)])
     print("\\n{nonce}" + json.dumps(results))
 _{nonce}()
 """
@@ -309,6 +320,8 @@ def _judge(check: Check, result: Mapping | None, seed: int) -> dict[str, Any]:
                 error = str(answer[1])[:100]
                 status = "out of memory" if error in _MEMORY_ERRORS else "crashed"
                 return _row(check, status, f"It raised {error}.")
+            if answer[0] == "type":
+                return _row(check, "wrong", _INCOMPARABLE.format(str(answer[1])[:100]))
             reason = difference(expected, decode(answer[1]), check.tolerance)
             if reason is not None:
                 return _row(check, "wrong", f"In one case {reason}.")
@@ -353,10 +366,16 @@ def _visible(question, points, result):
     error = None if result is None else result.get("error")
     if result is not None and error is None:
         return _question(question, points, [], "right", "") | {"points": points}
-    status = "wrong" if error and error[0] == "AssertionError" else "crashed"
-    return _question(
-        question, points, [], status, " ".join(error).strip()[:300] if error else "It did not run."
-    )
+    if error is None:
+        return _question(question, points, [], "crashed", "It did not run.")
+    if error[0] != "AssertionError":
+        return _question(question, points, [], "crashed", _one_line(error))
+    bare = "An assertion in the cell below the answer does not hold: run it to see which."
+    return _question(question, points, [], "wrong", _one_line(error) if error[1] else bare)
+
+
+def _one_line(error):
+    return " ".join(": ".join(part for part in error if part).split())[:300]
 
 
 def _seed(name, student, how):

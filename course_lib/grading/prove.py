@@ -71,7 +71,7 @@ def check_mine(path: Path, exercise: str | None = None, sandbox: str | None = No
         exercises.read_submission(path), submission.exercise, "mine", settings(sandbox, hidden=False)
     )
     for question in graded["questions"]:
-        print(f"{question['id']}: {question['status']} {question['message']}".rstrip())
+        print(f"{question['id']}: {question['status']}{question['message'] and '. ' + question['message']}")
     print(
         f"{graded['points']} of {graded['max_points']} points by the checks in the notebook; "
         "the grader uses other inputs."

@@ -1,16 +1,20 @@
 """What a teacher and a student read: a gradebook, feedback for each student, an analysis of the questions."""
 
+import functools
 import html
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 
 from course_lib.errors import CourseError
 from course_lib.files import write_atomically
 from course_lib.grading.checks import load_exercise
+from course_lib.grading.exercise import FOLDER
 from course_lib.text.spreadsheet import csv_bytes
 
 _STYLE = """
@@ -73,7 +77,7 @@ def feedback(grade: Mapping[str, Any]) -> str:
         if wrong and question["status"] != "not attempted":
             items = "".join(
                 f"<li>{_text(check['message'])} <em>{_text(check['detail'])}</em> "
-                f"<span class='hint'>See {_text(check['hint'])}.</span></li>"
+                f"<span class='hint'>See {_text(_place(check['hint']))}.</span></li>"
                 for check in wrong
             )
             parts.append(f"<ul>{items}</ul>")
@@ -84,6 +88,27 @@ def feedback(grade: Mapping[str, Any]) -> str:
     )
     parts.append(f"<footer><p>Sandbox: {_text(origin['sandbox'])}; {hashes}.</p></footer>")
     return _page(f"Exercise {grade['exercise']}", "\n".join(parts))
+
+
+def _place(hint):
+    """Where a reader finds what a hint names by the id of a cell, which no notebook shows."""
+    lesson, _, cell_id = hint.partition("#")
+    places = " to ".join(f"“{heading}”" for heading in _headings(lesson).get(cell_id, ()))
+    return f"{lesson}, {places}" if places else lesson
+
+
+@functools.cache
+def _headings(lesson):
+    """Id of each cell of a lesson → the heading that it stands under, then one further down in the cell."""
+    path, above, headings = FOLDER.parent / f"{lesson}.ipynb", [], {}
+    for cell in nbformat.read(path, as_version=4).cells if path.is_file() else ():
+        own = []
+        if cell.cell_type == "markdown":
+            text = re.sub(r"^```.*?^```", "", cell.source, flags=re.MULTILINE | re.DOTALL)
+            own = [re.sub("[*`$]", "", line) for line in re.findall(r"^#{1,6} +(.+)", text, re.MULTILINE)]
+        headings[cell.id] = own[:1] if cell.source.startswith("#") and own else above + own[:1]
+        above = own[-1:] or above
+    return headings
 
 
 def item_analysis(grades: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -18,29 +18,31 @@ _DTYPES = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8,
 _DTYPES |= {f"float{bits}" for bits in (16, 32, 64)}
 
 # Runs in the student's kernel, so it needs nothing of the course. What it cannot name exactly it refuses: an
-# object that merely behaves like a number stays there.
+# object that merely behaves like a number stays there. Dicts and tuples of a subtype, such as a Counter or a
+# named tuple, go as plain ones, read past whatever methods the subtype has.
 ENCODER_SOURCE = """
 def {name}(value, depth=0):
     import numpy
     kind = type(value)
     if depth > 8:
-        raise TypeError("a value nested too deeply")
+        raise TypeError("nested too deeply")
     if value is None or kind is bool or kind is str or kind is int:
         return [kind.__name__, value]
     if kind is float:
         return ["float", float.hex(value)]
-    if kind is list or kind is tuple:
+    if isinstance(value, dict):
+        pairs = dict.items(value)
+        return ["dict", [[{name}(key, depth + 1), {name}(part, depth + 1)] for key, part in pairs]]
+    if isinstance(value, tuple):
+        return ["tuple", [{name}(part, depth + 1) for part in tuple.__iter__(value)]]
+    if kind is list or kind is set:
         return [kind.__name__, [{name}(part, depth + 1) for part in value]]
-    if kind is set:
-        return ["set", [{name}(part, depth + 1) for part in value]]
-    if kind is dict:
-        return ["dict", [[{name}(key, depth + 1), {name}(part, depth + 1)] for key, part in value.items()]]
     if kind.__module__ == "numpy" and isinstance(value, numpy.generic):
         return {name}(value.item(), depth)
-    if kind is numpy.ndarray:
+    if kind is numpy.ndarray and value.dtype.kind in "biuf":
         flat = [part.hex() if type(part) is float else part for part in value.reshape(-1).tolist()]
         return ["ndarray", [str(value.dtype), list(value.shape), flat]]
-    raise TypeError("a value of the type " + kind.__name__)
+    raise TypeError("array of " + str(value.dtype) if kind is numpy.ndarray else kind.__name__)
 """
 
 

@@ -15,6 +15,7 @@ from course_lib.grading import classes, grade
 from course_lib.grading.checks import load_exercise
 from course_lib.grading.exercise import read_submission
 from course_lib.grading.grade import grade_content
+from course_lib.grading.prove import check_mine
 from course_lib.grading.reports import feedback, write_reports
 from course_lib.session import REPOSITORY
 
@@ -206,7 +207,37 @@ def test_feedback_says_what_and_where(submit, how):
             submit(q5=hostile.HEAD.replace("lstm_step", "masked_mean") + "    return 1"), "ex03", "anna", how
         )
     )
-    assert "13 of 16 points" in page and "03_building_the_bilstm#masks" in page
+    assert "13 of 16 points" in page
+    assert "See 03_building_the_bilstm, “7 Padding must not change the answer”." in page
+
+
+@pytest.mark.parametrize(
+    ("returned", "name"), [("map(abs, hidden)", "map"), ("(hidden, range(2))", "range"), ("type", "type")]
+)
+def test_an_answer_that_cannot_be_compared_is_wrong_and_its_type_is_named(submit, how, returned, name):
+    result = grade_file(submit(q2=hostile.HEAD + f"    return {returned}"), "ex03", "anna", how)
+    (check,) = result["questions"][1]["checks"]
+    assert check["status"] == "wrong" and f"cannot be compared ({name}): return plain" in check["detail"]
+
+
+def test_a_long_type_name_is_cut(submit, how):
+    source = hostile.HEAD + "    return type('x' * 5_000, (), {})()"
+    (check,) = grade_file(submit(q2=source), "ex03", "anna", how)["questions"][1]["checks"]
+    assert f"({'x' * 100}):" in check["detail"]
+
+
+def test_check_mine_says_in_one_line_each_what_failed(submit, how, capsys):
+    answers = {
+        "q1": "def num_lstm_parameters(a, b): return 1",
+        "q2": "1 / 0",
+        "q6": "def masked_max(states, mask): return states.max(axis=0)",
+    }
+    assert not check_mine(submit(**answers))
+    lines = capsys.readouterr().out.splitlines()
+    bare = "An assertion in the cell below the answer does not hold: run it to see which."
+    assert lines[0] == f"q1: wrong. {bare}"
+    assert lines[1].startswith("q2: crashed. NameError: ") and lines[2] == "q3: right"
+    assert lines[5].startswith("q6: wrong. AssertionError: Not equal to tolerance") and len(lines) == 7
 
 
 def test_the_sandbox_shows_neither_checks_nor_other_files(submit, how):

@@ -1,5 +1,6 @@
 """What crosses the border comes through unchanged, and nothing else comes through at all."""
 
+import collections
 import json
 
 import numpy
@@ -19,6 +20,7 @@ from course_lib.grading.values import (
     difference,
     literal,
 )
+from course_lib.text.tagging import EntitySpan
 
 namespace = {}
 exec(ENCODER_SOURCE.format(name="encode"), namespace)
@@ -90,6 +92,35 @@ class List(list):
 def test_only_plain_values_leave_the_kernel(value):
     with pytest.raises(TypeError):
         encode(value)
+
+
+class Lying(dict):
+    def items(self):
+        return [("a", 2)]
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (EntitySpan("PER", 0, 2), ("PER", 0, 2)),
+        (collections.Counter("aab"), {"a": 2, "b": 1}),
+        (collections.defaultdict(list, a=[1]), {"a": [1]}),
+        ([collections.OrderedDict(a=EntitySpan("LOC", 1, 2))], [{"a": ("LOC", 1, 2)}]),
+        (Lying(a=1), {"a": 1}),
+    ],
+)
+def test_subtypes_of_dict_and_tuple_arrive_as_plain_ones(value, plain):
+    assert same(decode(json.loads(json.dumps(encode(value)))), plain)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(map(abs, [1]), "map"), ([range(3)], "range"), ((np.array([object()]),), "array of object")],
+)
+def test_what_cannot_leave_the_kernel_is_named(value, name):
+    with pytest.raises(TypeError) as caught:
+        encode(value)
+    assert str(caught.value) == name
 
 
 def test_deep_nesting_is_refused_on_both_sides():

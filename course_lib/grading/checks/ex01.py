@@ -349,7 +349,7 @@ EXERCISE = Exercise(
             "padding_share(*args)",
             _full_buckets,
             padding_share,
-            "A text that is exactly as long as a bucket belongs into it.",
+            "A text that is exactly as long as a bucket belongs in it.",
             "01_preprocessing#buckets-why",
             CLOSE,
         ),

@@ -80,7 +80,7 @@ def _whole_texts(random):
 
 
 def _padded_texts(random):
-    return _texts(random, [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
+    return _texts(random, [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [0, 1, 0, 1, 1]])
 
 
 def _two_directions(random):
@@ -118,7 +118,8 @@ EXERCISE = Exercise(
             "num_lstm_parameters(*args)",
             _sizes,
             num_lstm_parameters,
-            "An LSTM has four gates, each with a kernel, a recurrent kernel and one bias.",
+            "An LSTM has four parts (three gates and the candidate), each with a kernel, a recurrent kernel "
+            "and one bias.",
             "03_building_the_bilstm#parameters-text",
         ),
         Check(
@@ -175,7 +176,7 @@ EXERCISE = Exercise(
             _mean_padded,
             masked_mean,
             "Padding must count neither in the sum nor in the number that it is divided by.",
-            "03_building_the_bilstm#masks",
+            "03_building_the_bilstm#padding-reading",
             CLOSE,
         ),
         Check(
@@ -197,7 +198,7 @@ EXERCISE = Exercise(
             _max_negative,
             masked_max,
             "If all real states are negative, so is the maximum: padding must not enter it as a zero.",
-            "03_building_the_bilstm#masks",
+            "03_building_the_bilstm#padding-reading",
             CLOSE,
         ),
         Check(

@@ -36,12 +36,11 @@ def cross_entropy(logits, labels):
 
 
 def adam_step(theta, gradient, m, v, t, learning_rate):
-    """In the form of Kingma and Ba's section 2, last paragraph: corrections moved into rate and epsilon."""
+    """Keras's form, with rate and epsilon moved back into the corrected averages."""
     m = m + 0.1 * (gradient - m)
     v = v + 0.001 * (np.square(gradient) - v)
     root = np.sqrt(1 - 0.999**t)
-    rate = learning_rate * root / (1 - 0.9**t)
-    return theta - rate * m / (np.sqrt(v) + 1e-7 * root), m, v
+    return theta - learning_rate * (m / (1 - 0.9**t)) / (np.sqrt(v) / root + 1e-7 / root), m, v
 
 
 def learning_rate_at(step, num_steps, warmup_steps, peak):
@@ -272,9 +271,10 @@ EXERCISE = Exercise(
             "adam_step(*args)",
             _small_gradients,
             adam_step,
-            "In Adam epsilon is added to the root, not under it (that is RMSprop): for tiny gradients this "
+            "Keras adds epsilon to the root of the uncorrected average: neither under the root (that is "
+            "RMSprop) nor after the correction (that is the paper's Algorithm 1). For tiny gradients this "
             "decides the length of the step.",
-            "04_training#imdb-epsilon",
+            "04_training#optimizers",
             CLOSE,
         ),
         Check(
@@ -428,6 +428,16 @@ EXERCISE = Exercise(
             "    m = 0.9 * m + 0.1 * gradient\n"
             "    v = 0.999 * v + 0.001 * gradient**2\n"
             "    step = m / (1 - 0.9**t) / np.sqrt(v / (1 - 0.999**t) + 1e-7)\n"
+            "    return theta - learning_rate * step, m, v\n",
+            "adam-small-gradients",
+        ),
+        WrongAnswer(
+            "epsilon added after the correction",
+            "q3",
+            "def adam_step(theta, gradient, m, v, t, learning_rate):\n"
+            "    m = 0.9 * m + 0.1 * gradient\n"
+            "    v = 0.999 * v + 0.001 * gradient**2\n"
+            "    step = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-7)\n"
             "    return theta - learning_rate * step, m, v\n",
             "adam-small-gradients",
         ),

@@ -42,18 +42,13 @@ def estimated_log_sum(logits, q, drawn):
     return float(logsumexp(logits[drawn], b=1 / (len(drawn) * q[drawn])))
 
 
-def clip(gradients, limit):
-    length = np.linalg.norm(np.concatenate([part.ravel() for part in gradients]))
-    return [part / max(1, length / limit) for part in gradients]
-
-
 @functools.cache
 def _tokens(split):
     return [token for paragraph in load_wikitext2(split)[:1_000] for token in paragraph.split()]
 
 
 def _slices(begin, valid_begin, test_begin):
-    """What the calls of question 7 cut out of the three splits."""
+    """What the calls of question 6 cut out of the three splits."""
     places = {"train": (begin, 30_000), "valid": (valid_begin, 4_001), "test": (test_begin, 4_001)}
     return [_tokens(split)[first : first + length] for split, (first, length) in places.items()]
 
@@ -158,18 +153,6 @@ def _samples(random):
 
 def _samples_large(random):
     return [_sample(random, 3_000.0), _sample(random, -3_000.0)]
-
-
-def _gradients(random, scale):
-    return [scale * random.normal(size=shape) for shape in ((3, 2), (4,), (1, 2))]
-
-
-def _gradients_long(random):
-    return [(_gradients(random, scale), limit) for scale, limit in ((3.0, 1.0), (20.0, 0.25))]
-
-
-def _gradients_short(random):
-    return [(_gradients(random, 0.01), 1.0), ([np.zeros(3), np.zeros((2, 2))], 0.5)]
 
 
 def _articles(random):
@@ -315,7 +298,8 @@ EXERCISE = Exercise(
             "estimated_log_sum(*args)",
             _samples,
             estimated_log_sum,
-            "Each term is divided by how often it was to be expected, k times q; of logarithms, subtract it.",
+            "Each term is divided by k q, how often it was to be expected; with logarithms, subtract "
+            "log(k q).",
             "05_pretraining#softmax",
             CLOSE,
         ),
@@ -326,34 +310,13 @@ EXERCISE = Exercise(
             "estimated_log_sum(*args)",
             _samples_large,
             estimated_log_sum,
-            "The exponential of a large logit is infinite and that of a very negative one is 0.",
-            "05_pretraining#softmax-unbiased",
+            "The exponential of a large logit is infinite and that of a very negative one is 0: stay in "
+            "logarithms and add with `np.logaddexp`, which takes the largest exponent out first.",
+            "09_named_entities#crf-paths-answer",
             CLOSE,
         ),
         Check(
             "q6",
-            "long-gradient",
-            1,
-            "clip(*args)",
-            _gradients_long,
-            clip,
-            "One factor for all arrays, from the length of all of them together: the direction must stay.",
-            "05_pretraining#clip-formula",
-            CLOSE,
-        ),
-        Check(
-            "q6",
-            "short-gradient",
-            1,
-            "clip(*args)",
-            _gradients_short,
-            clip,
-            "A gradient that is shorter than the limit stays as it is, and so does one of zeros.",
-            "05_pretraining#clip",
-            CLOSE,
-        ),
-        Check(
-            "q7",
             "vocabulary-size",
             3,
             f"{_CHOOSE}['size']",
@@ -363,7 +326,7 @@ EXERCISE = Exercise(
             "05_pretraining#data",
         ),
         Check(
-            "q7",
+            "q6",
             "unknown-in-test",
             1,
             f"{_CHOOSE}['test_unknown']",
@@ -468,23 +431,8 @@ EXERCISE = Exercise(
             "large-logits",
         ),
         WrongAnswer(
-            "each array clipped by itself",
-            "q6",
-            "def clip(gradients, limit):\n"
-            "    return [part * min(1, limit / max(np.linalg.norm(part), 1e-12)) for part in gradients]\n",
-            "long-gradient",
-        ),
-        WrongAnswer(
-            "short gradients stretched to the limit",
-            "q6",
-            "def clip(gradients, limit):\n"
-            "    length = np.sqrt(sum((part**2).sum() for part in gradients))\n"
-            "    return [part * (limit / length) for part in gradients]\n",
-            "short-gradient",
-        ),
-        WrongAnswer(
             "vocabulary made on training and validation text",
-            "q7",
+            "q6",
             "def choose_vocabulary(train, valid, test, max_unknown):\n"
             "    counts = Counter([*train, *valid])\n"
             "    ranked = sorted(counts, key=lambda token: (-counts[token], token))\n"
@@ -498,7 +446,7 @@ EXERCISE = Exercise(
         ),
         WrongAnswer(
             "unknown words counted on the training text",
-            "q7",
+            "q6",
             "def choose_vocabulary(train, valid, test, max_unknown):\n"
             "    counts = Counter(train)\n"
             "    ranked = sorted(counts, key=lambda token: (-counts[token], token))\n"

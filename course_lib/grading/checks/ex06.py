@@ -80,8 +80,9 @@ def sample_labels(begin, end, num_per_class, seed, with_test=True):
 
 
 def _names(random, number):
-    """Some layers in an order that spelling does not give away."""
-    return [LAYERS[i] for i in random.permutation(len(LAYERS))[:number]]
+    """Some layers, in the order in which a text passes them."""
+    inner = sorted(random.choice(range(1, len(LAYERS) - 1), max(number - 2, 0), replace=False))
+    return [LAYERS[i] for i in [0, *inner, -1]][-number:]
 
 
 def _two_layers(random):
@@ -271,7 +272,7 @@ EXERCISE = Exercise(
             "unfreezing(*args)",
             _many_epochs,
             unfreezing,
-            "Every epoch has an entry; once all layers train, they go on to.",
+            "Every epoch has an entry; once all layers train, they all go on training.",
             "06_fine_tuning#strategies-define",
         ),
         Check(
@@ -333,7 +334,8 @@ EXERCISE = Exercise(
             "paired_gain(*args)",
             _several_seeds,
             paired_gain,
-            "The interval is that of the differences by seed, with one degree of freedom less than seeds.",
+            "The interval is that of the differences by seed, with one degree of freedom fewer than there "
+            "are seeds.",
             "06_fine_tuning#curve-interval",
             1e-5,
         ),

@@ -262,8 +262,9 @@ EXERCISE = Exercise(
             "precision_recall(*args)",
             _never_called,
             precision_recall,
-            "A class that is never called, or has no texts, counts 0 here; 0 / 0 is NaN.",
-            "07_evaluation#four-by-hand",
+            "A class that is never called, or has no texts, counts 0 here; 0 / 0 is NaN: divide by at least "
+            "1.",
+            "07_evaluation#rare-table",
             CLOSE,
         ),
         Check(

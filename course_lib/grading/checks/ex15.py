@@ -253,13 +253,23 @@ EXERCISE = Exercise(
         Check(
             "q5",
             "masked-steps",
-            2,
+            1,
             "train_pruned(*args)",
             _many_steps,
             train_pruned,
             "The mask holds after every step: the next gradient is taken at the pruned weights.",
             "15_pruning#revive-reading",
             CLOSE,
+        ),
+        Check(
+            "q5",
+            "arrays-untouched",
+            1,
+            "(train_pruned(*args), args[0], args[2])[1:]",
+            _many_steps,
+            lambda weights, mask, velocity, *_: (weights, velocity),
+            "The arrays that were passed in must still hold their old values afterwards.",
+            "15_pruning#revive-reading",
         ),
         Check(
             "q6",
@@ -392,6 +402,18 @@ EXERCISE = Exercise(
             "        weights = weights + velocity\n"
             "    return np.where(mask, weights, 0.0)\n",
             "masked-steps",
+        ),
+        WrongAnswer(
+            "weights changed in place",
+            "q5",
+            "def train_pruned(weights, mask, velocity, inputs, targets, num_steps):\n"
+            "    for _ in range(num_steps):\n"
+            "        gradient = 2 / len(inputs) * inputs.T @ (inputs @ weights - targets)\n"
+            "        velocity = 0.9 * velocity - 0.1 * gradient\n"
+            "        weights += velocity\n"
+            "        weights[~mask] = 0.0\n"
+            "    return weights\n",
+            "arrays-untouched",
         ),
         WrongAnswer(
             "columns of the first gate alone",

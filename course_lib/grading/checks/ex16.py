@@ -51,8 +51,8 @@ def quantize_columns(weights):
 
 
 def integer_product(x_codes, x_scale, x_zero, w_codes, w_scales):
-    inputs = x_scale * (x_codes.astype(float) - x_zero)
-    return inputs @ (w_scales * w_codes.astype(float))
+    sums = (x_codes.astype(np.int64) - x_zero) @ w_codes.astype(np.int64)
+    return sums, x_scale * w_scales * sums
 
 
 def pack(codes):
@@ -155,10 +155,11 @@ EXERCISE = Exercise(
             "q2",
             "affine-codes",
             2,
-            "affine_codes(*args)",
+            "(lambda found: (found, str(getattr(found[0], 'dtype', None))))(affine_codes(*args))",
             _values,
-            affine_codes,
-            "Round to the nearest level, x / s and the zero point each for itself, before they are added.",
+            lambda values: (affine_codes(values), "uint8"),
+            "x / s and -min / s are each rounded to the nearest integer, and only then added; the codes are "
+            "uint8.",
             "16_quantization#five-loop",
             CLOSE,
         ),
@@ -177,10 +178,11 @@ EXERCISE = Exercise(
             "q3",
             "symmetric-columns",
             2,
-            "quantize_columns(*args)",
+            "(lambda found: (found, str(getattr(found[0], 'dtype', None))))(quantize_columns(*args))",
             _weights,
-            quantize_columns,
-            "Each column has a scale of its own, from its largest magnitude, be it negative, divided by 127.",
+            lambda weights: (quantize_columns(weights), "int8"),
+            "Each column has a scale of its own, from its largest magnitude, be it negative, divided by 127; "
+            "the codes are int8.",
             "16_quantization#channels",
             CLOSE,
         ),
@@ -202,8 +204,8 @@ EXERCISE = Exercise(
             "integer_product(*args)",
             _few_inputs,
             integer_product,
-            "The zero point of the inputs is taken off before the product, in more than 8 bits, and both "
-            "scales belong to the result.",
+            "The zero point of the inputs is taken off before the product, in more than 8 bits; the sums "
+            "stay integers, and both scales belong to the product.",
             "16_quantization#integers",
             CLOSE,
         ),
@@ -223,11 +225,11 @@ EXERCISE = Exercise(
             "q5",
             "packed-pairs",
             2,
-            "pack(*args)",
+            "(lambda found: (found, str(getattr(found, 'dtype', None))))(pack(*args))",
             _codes,
-            pack,
+            lambda codes: (pack(codes), "uint8"),
             "The first code of a pair stands in the low half of the byte, and 8 is added to each, so that "
-            "negative codes have room.",
+            "negative codes have room; the bytes are uint8.",
             "16_quantization#nibbles",
         ),
         Check(
@@ -289,6 +291,17 @@ EXERCISE = Exercise(
             "affine-codes",
         ),
         WrongAnswer(
+            "codes left as floats",
+            "q2",
+            "def affine_codes(values):\n"
+            "    low, high = min(values.min(), 0.0), max(values.max(), 0.0)\n"
+            "    scale = (high - low) / 255\n"
+            "    zero_point = np.rint(-low / scale)\n"
+            "    codes = np.clip(np.rint(values / scale) + zero_point, 0, 255)\n"
+            "    return codes, float(scale), int(zero_point)\n",
+            "affine-codes",
+        ),
+        WrongAnswer(
             "range not widened to hold 0",
             "q2",
             "def affine_codes(values):\n"
@@ -317,18 +330,36 @@ EXERCISE = Exercise(
             "symmetric-columns",
         ),
         WrongAnswer(
+            "codes of 64 bits",
+            "q3",
+            "def quantize_columns(weights):\n"
+            "    scales = np.abs(weights).max(axis=0) / 127\n"
+            "    scales = np.where(scales > 0, scales, 1.0)\n"
+            "    return np.rint(weights / scales).astype(int), scales\n",
+            "symmetric-columns",
+        ),
+        WrongAnswer(
             "zero point forgotten",
             "q4",
             "def integer_product(x_codes, x_scale, x_zero, w_codes, w_scales):\n"
-            "    return x_scale * w_scales * (x_codes.astype(np.int32) @ w_codes.astype(np.int32))\n",
+            "    sums = x_codes.astype(np.int32) @ w_codes.astype(np.int32)\n"
+            "    return sums, x_scale * w_scales * sums\n",
             "product-few",
         ),
         WrongAnswer(
             "zero point taken off in 8 bits",
             "q4",
             "def integer_product(x_codes, x_scale, x_zero, w_codes, w_scales):\n"
-            "    inputs = (x_codes - np.uint8(x_zero)).astype(np.int32)\n"
-            "    return x_scale * w_scales * (inputs @ w_codes.astype(np.int32))\n",
+            "    sums = (x_codes - np.uint8(x_zero)).astype(np.int32) @ w_codes.astype(np.int32)\n"
+            "    return sums, x_scale * w_scales * sums\n",
+            "product-few",
+        ),
+        WrongAnswer(
+            "summed in floats",
+            "q4",
+            "def integer_product(x_codes, x_scale, x_zero, w_codes, w_scales):\n"
+            "    sums = (x_codes.astype(float) - x_zero) @ w_codes\n"
+            "    return sums, x_scale * w_scales * sums\n",
             "product-few",
         ),
         WrongAnswer(
@@ -336,7 +367,7 @@ EXERCISE = Exercise(
             "q4",
             "def integer_product(x_codes, x_scale, x_zero, w_codes, w_scales):\n"
             "    sums = (x_codes.astype(np.int16) - np.int16(x_zero)) @ w_codes\n"
-            "    return x_scale * w_scales * sums\n",
+            "    return sums, x_scale * w_scales * sums\n",
             "product-many",
         ),
         WrongAnswer(
@@ -354,6 +385,14 @@ EXERCISE = Exercise(
             "def pack(codes):\n"
             "    halves = np.append(codes, np.zeros(len(codes) % 2, np.int8)).astype(np.uint8) & 15\n"
             "    return halves[0::2] | halves[1::2] << 4\n",
+            "packed-pairs",
+        ),
+        WrongAnswer(
+            "a byte of 64 bits",
+            "q5",
+            "def pack(codes):\n"
+            "    halves = np.append(codes, np.zeros(len(codes) % 2, np.int8)).astype(int) + 8\n"
+            "    return halves[0::2] + 16 * halves[1::2]\n",
             "packed-pairs",
         ),
         WrongAnswer(

@@ -274,7 +274,7 @@ EXERCISE = Exercise(
             soft_probabilities,
             "The exponential of a large logit overflows, and those of very negative ones are all 0: take off "
             "the largest logit of each text first.",
-            "17_distillation#temperature-by-hand",
+            "09_named_entities#crf-paths-answer",
             CLOSE,
         ),
         Check(
@@ -298,7 +298,7 @@ EXERCISE = Exercise(
             soft_losses,
             "A probability may be stored as 0, and its logarithm is then not finite: compute with "
             "`log_softmax` throughout.",
-            "17_distillation#loss-by-hand",
+            "17_distillation#loss",
             CLOSE,
         ),
         Check(
