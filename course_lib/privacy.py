@@ -96,7 +96,7 @@ def private_gradient(
         (num_weights,)
 
     Raises:
-        UsageError: the norm or the expected batch size is not positive, or the noise is negative.
+        UsageError: the norm or the expected batch size is not positive, or the noise is negative or infinite.
 
     Source: Abadi et al. 2016, algorithm 1.
     """
@@ -118,10 +118,12 @@ def epsilon_spent(noise_multiplier: float, *, sampling_rate: float, num_steps: i
         delta: chance that the promise does not hold; far below one over the number of examples.
 
     Returns:
-        An upper bound. It is tight for the epsilons that are of use, below about 20.
+        An upper bound. It is tight for the epsilons that are of use, below about 20. Whatever the noise, the
+        accountant's orders certify no epsilon near 0: with a delta of 1e-5, for example, none below 0.0084.
 
     Raises:
-        UsageError: negative noise, or a sampling rate, number of steps or delta outside of its range.
+        UsageError: negative or infinite noise, or a sampling rate, number of steps or delta outside of its
+            range.
 
     Source: Mironov, Talwar & Zhang 2019, "Rényi Differential Privacy of the Sampled Gaussian Mechanism";
     Canonne, Kamath & Steinke 2020, "The Discrete Gaussian for Differential Privacy", proposition 12, for the
@@ -131,7 +133,8 @@ def epsilon_spent(noise_multiplier: float, *, sampling_rate: float, num_steps: i
     _check_plan(sampling_rate, num_steps, delta)
     accountant = RdpAccountant(_ORDERS)
     accountant.compose(_training(noise_multiplier, sampling_rate, num_steps))
-    return float(accountant.get_epsilon(delta))
+    # A divergence that rounds to 0 would look like perfect privacy.
+    return max(float(accountant.get_epsilon(delta)), _least_epsilon(delta))
 
 
 def noise_for_epsilon(epsilon: float, *, sampling_rate: float, num_steps: int, delta: float) -> float:
@@ -140,8 +143,8 @@ def noise_for_epsilon(epsilon: float, *, sampling_rate: float, num_steps: int, d
     Args and source as in `epsilon_spent`.
 
     Raises:
-        UsageError: epsilon is not positive, or a sampling rate, number of steps or delta outside of its
-            range.
+        UsageError: epsilon is below what can be certified, or a sampling rate, number of steps or delta
+            outside of its range.
     """
     if not epsilon > 0 or not math.isfinite(epsilon):
         raise UsageError(
@@ -149,6 +152,11 @@ def noise_for_epsilon(epsilon: float, *, sampling_rate: float, num_steps: int, d
             "on its data at all."
         )
     _check_plan(sampling_rate, num_steps, delta)
+    if epsilon < _least_epsilon(delta):
+        raise UsageError(
+            f"epsilon is {epsilon}; with a delta of {delta} the least that the accountant can certify is "
+            f"{_least_epsilon(delta):.2g}: ask for more."
+        )
     return dp_accounting.calibrate_dp_mechanism(
         lambda: RdpAccountant(_ORDERS),
         lambda noise_multiplier: _training(noise_multiplier, sampling_rate, num_steps),
@@ -163,9 +171,18 @@ def _training(noise_multiplier: float, sampling_rate: float, num_steps: int) -> 
     return dp_accounting.SelfComposedDpEvent(step, num_steps)
 
 
+def _least_epsilon(delta: float) -> float:
+    """What the best of the orders gives for no divergence at all: the least that it can certify."""
+    orders = np.array(_ORDERS, dtype=float)
+    certified = np.log1p(-1 / orders) - (math.log(delta) + np.log(orders)) / (orders - 1)
+    return max(0.0, float(certified.min()))
+
+
 def _check_noise(noise_multiplier: float) -> None:
-    if not noise_multiplier >= 0:
-        raise UsageError(f"The noise multiplier is {noise_multiplier}; it must be 0 (no privacy) or more.")
+    if not 0 <= noise_multiplier < math.inf:
+        raise UsageError(
+            f"The noise multiplier is {noise_multiplier}; it must be a finite number from 0 (no privacy) on."
+        )
 
 
 def _check_plan(sampling_rate: float, num_steps: int, delta: float) -> None:

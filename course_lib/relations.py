@@ -410,7 +410,7 @@ def load_relation_labels(
     path, labelled = Path(path), []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise CourseError(f"The labels of relations cannot be read ({error}): restore {path}.") from error
     for line_number, line in enumerate(lines, 1):
         where = f"{path}, line {line_number}"
@@ -440,7 +440,7 @@ def load_relation_labels(
                 for item in record["relations"]
             )
             labelled.append(LabelledSentence(number, record["part"], relations))
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             raise CourseError(f"{where} is damaged ({error!r}): restore the file.") from error
     return labelled
 
@@ -551,7 +551,7 @@ class RelationExtractor:
             weights = document["weights"]
             confidence = Confidence(tuple(weights), np.array(list(weights.values())), document["bias"])
             return cls(find_entities, tagger, document["phrase_counts"], confidence, document["threshold"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CourseError(
                 f"The relation extractor {path} cannot be read ({error}): run notebook 10_relations again."
             ) from error

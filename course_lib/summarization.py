@@ -233,8 +233,13 @@ def pagerank(similarities: np.ndarray, damping: float = 0.85) -> np.ndarray:
     Returns:
         float64 (num_nodes,) with mean 1.
 
+    Raises:
+        UsageError: a damping below 0, or of 1 or more, with which the walk need not settle.
+
     Source: Brin and Page (1998); Mihalcea and Tarau (2004), section 2.2, for weighted links.
     """
+    if not 0 <= damping < 1:
+        raise UsageError(f"damping is {damping}; it must be at least 0 and below 1, such as 0.85.")
     num_nodes = len(similarities)
     weights = similarities * (1 - np.eye(num_nodes))
     totals = weights.sum(axis=1, keepdims=True)

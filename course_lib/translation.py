@@ -99,6 +99,8 @@ def greedy_search(
     Returns:
         One hypothesis for each source. Sources that have ended leave the batch.
     """
+    if len(sources) == 0:
+        return []
     source_lengths, limits = _lengths(sources, max_length)
     memory, state = network.encode(pad(sources))
     active, previous = np.arange(len(sources)), np.full(len(sources), START_ID, dtype=np.int32)
@@ -156,6 +158,8 @@ def beam_search(
     """
     if beam_size < 1 or alpha < 0:
         raise UsageError(f"beam_size is {beam_size} and alpha {alpha}: at least 1, and not negative.")
+    if len(sources) == 0:
+        return []
     source_lengths, limits = _lengths(sources, max_length)
     memory, state = network.encode(pad(sources))
     memory, state = (
@@ -231,8 +235,10 @@ def translate(
         character), `text` is empty and `problem` says so.
 
     Raises:
-        UsageError: a beam size below 1.
+        UsageError: a beam or batch size below 1.
     """
+    if batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
     encoded = source_subwords.encode_all(texts)
     results: list[Translation] = [
         Translation("", _problem(ids, source_subwords, max_source_length), [], [], np.zeros((0, 0)), 0.0)

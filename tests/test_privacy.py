@@ -235,7 +235,20 @@ def test_accounting_refuses_a_plan_outside_of_its_range(wrong, message):
         noise_for_epsilon(1.0, **rest)
 
 
-@pytest.mark.parametrize("noise", [-0.1, math.nan])
-def test_accounting_refuses_negative_noise(noise):
+@pytest.mark.parametrize("delta", [1e-12, 1e-5])
+def test_no_noise_makes_epsilon_zero(delta):
+    plan = {"sampling_rate": 0.01, "num_steps": 1, "delta": delta}
+    # The greatest order, 512, written out; the true delta of an epsilon of 0 is 0.01 * erf(1e-7 / 8**0.5).
+    least = math.log(511 / 512) - (math.log(delta) + math.log(512)) / 511
+    assert epsilon_spent(1e7, **plan) == pytest.approx(least, rel=1e-9)
+    assert 0.01 * math.erf(1e-7 / math.sqrt(8)) > 1e-12
+    for epsilon in (0.99 * least, least / 8):
+        with pytest.raises(UsageError, match=f"epsilon is {epsilon}; with a delta of {delta} the least"):
+            noise_for_epsilon(epsilon, **plan)
+    assert epsilon_spent(noise_for_epsilon(1.2 * least, **plan), **plan) <= 1.2 * least
+
+
+@pytest.mark.parametrize("noise", [-0.1, math.nan, math.inf])
+def test_accounting_refuses_negative_and_infinite_noise(noise):
     with pytest.raises(UsageError, match="noise multiplier"):
         epsilon_spent(noise, sampling_rate=0.05, num_steps=200, delta=1e-5)

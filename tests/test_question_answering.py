@@ -1,6 +1,7 @@
 """Reading without a framework: windows, legal spans by brute force, answers from tables of scores."""
 
 import functools
+import gc
 import tracemalloc
 
 import numpy as np
@@ -48,6 +49,24 @@ def test_spans_point_at_the_tokens_and_ids_are_the_text_encoder_s():
     long = TextEncoder(ENCODER.vocabulary, max_length=1_000)
     assert ids == long.encode(PASSAGE_TEXT) and len(ids) == len(spans) > 5
     assert encode("") == ([], [])
+
+
+def test_a_long_run_without_spaces_keeps_all_its_tokens():
+    text = "born/in/Graz/" * 40 + "!"
+    ids, spans = encode(text)
+    assert [text[start:end] for start, end in spans] == ["born", "/", "in", "/", "Graz", "/"] * 40 + ["!"]
+    assert len(ids) == 241
+
+
+def test_no_cache_of_the_process_holds_what_was_read():
+    def cached():
+        caches = [each for each in gc.get_objects() if isinstance(each, functools._lru_cache_wrapper)]
+        return sum(cache.cache_info().currsize for cache in caches)
+
+    encode_pair("Who is it?", PASSAGE_TEXT, encode)  # loads the splitter
+    before = cached()
+    encode_pair("Did Zorblax meet Quuxly?", "Zorblax met Frobnitz. Quuxly slept.", encode)
+    assert cached() == before
 
 
 def pair_of(question_ids, passage_ids):

@@ -332,6 +332,14 @@ def test_damaged_labels_are_refused(valid, tmp_path, change):
         load_relation_labels(valid, path=tmp_path / "missing.jsonl")
 
 
+def test_labels_that_are_no_text_or_too_deep_are_refused(valid, tmp_path):
+    path = tmp_path / "relations.jsonl"
+    for content, message in ((b"\xff", "cannot be read"), (b"[" * 100_000, "line 1 is damaged")):
+        path.write_bytes(content)
+        with pytest.raises(CourseError, match=message):
+            load_relation_labels(valid, path=path)
+
+
 class Found(NamedTuple):
     type: str
     start: int
@@ -405,9 +413,10 @@ def test_saved_extractors_answer_alike(extractor, tmp_path):
     loaded = RelationExtractor.load(tmp_path / "relations.json", find_capitals)
     text = "Helen Clark beat John Howard. He left. John Howard did not beat Kim Beazley in Sydney."
     assert loaded.extract(text) == extractor.extract(text)
-    (tmp_path / "relations.json").write_text('{"format": "other"}', encoding="utf-8")
-    with pytest.raises(CourseError, match="run notebook 10_relations again"):
-        RelationExtractor.load(tmp_path / "relations.json", find_capitals)
+    for content in (b'{"format": "other"}', b"\xff", b"[" * 100_000):
+        (tmp_path / "relations.json").write_bytes(content)
+        with pytest.raises(CourseError, match="run notebook 10_relations again"):
+            RelationExtractor.load(tmp_path / "relations.json", find_capitals)
 
 
 def test_the_module_needs_nothing_heavy():

@@ -338,3 +338,9 @@ def test_twenty_thousand_words_in_bounded_time_and_memory(sentence):
     assert len(summary.all_sentences) == 20_000 // num_words
     assert 0 < sum(len(sentence_words(s.text)) for s in summary.sentences) <= 100
     assert seconds < 60 and peak < 300e6
+
+
+@pytest.mark.parametrize("damping", [1, 1.5, -0.1, float("nan")])
+def test_a_walk_that_never_jumps_is_refused(damping):
+    with pytest.raises(UsageError, match=r"damping is .*; it must be at least 0 and below 1"):
+        pagerank(np.ones((3, 3)), damping)

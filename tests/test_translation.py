@@ -129,6 +129,20 @@ def test_subwords_are_saved_as_the_librarys_json(subwords, tmp_path):
     assert len(loaded) == len(subwords) == library.get_vocab_size()
 
 
+def test_half_a_character_is_a_question_mark(subwords):
+    # A lone surrogate is half of a character above U+FFFF, as a broken export leaves it.
+    assert subwords.encode("low\ud800 low\udfff") == subwords.encode("low? low?")
+    assert subwords.encode_all(["low\ud800", "low"]) == [subwords.encode("low?"), subwords.encode("low")]
+
+
+def test_a_vocabulary_too_small_for_the_single_characters():
+    texts = ["the quick brown fox jumps over lazy dogs"] * 5
+    # 26 letters, the mark before a word and four special tokens.
+    with pytest.raises(UsageError, match="vocabulary_size is 30; these texts need 31 "):
+        Subwords.train(texts, 30)
+    assert len(Subwords.train(texts, 31)) == 31
+
+
 def test_training_twice_gives_the_same(subwords):
     assert Subwords.train(TEXTS, 120).encode_all(TEXTS) == subwords.encode_all(TEXTS)
 
@@ -484,6 +498,20 @@ def test_more_references_never_lower_chrf():
 
 @pytest.mark.parametrize("function", [bleu, chrf, bleu_counts])
 def test_wrong_references(function):
-    for translations, references in (([], []), (["a"], [["a"], ["b"]]), (["a"], ["a"]), (["a"], [[]])):
+    for translations, references in (
+        ([], []),
+        (["a"], [["a"], ["b"]]),
+        (["a"], ["a"]),
+        (["a"], [[]]),
+        (["a", "b"], [["a"], "bc"]),
+    ):
         with pytest.raises(UsageError):
             function(translations, references)
+
+
+def test_nothing_to_search_and_no_room_for_it(subwords):
+    network = SearchNetwork(None, None)  # is never asked
+    assert greedy_search(network, []) == beam_search(network, []) == []
+    assert translate([], subwords, subwords, network) == []
+    with pytest.raises(UsageError, match="batch_size is 0"):
+        translate(["low"], subwords, subwords, network, batch_size=0)

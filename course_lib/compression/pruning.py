@@ -272,10 +272,16 @@ def keep_units(model: keras.Model, kept: np.ndarray) -> keras.Model:
         UsageError: another model, or numbers that are not distinct units of it.
     """
     parts = _classifier_parts(model)
-    kept = np.asarray(kept)
     hidden_dim = len(parts["lstms"][0][1])
+    try:
+        kept = np.asarray(kept)
+    except ValueError:  # rows of different lengths
+        kept = np.empty(0)
     distinct = (
-        kept.ndim == 2 and len(kept) == 2 and all(0 < len(row) == len(set(row)) for row in kept.tolist())
+        np.issubdtype(kept.dtype, np.integer)
+        and kept.ndim == 2
+        and len(kept) == 2
+        and all(0 < len(row) == len(set(row)) for row in kept.tolist())
     )
     if not distinct or kept.min() < 0 or kept.max() >= hidden_dim:
         raise UsageError(

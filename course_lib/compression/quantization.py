@@ -141,11 +141,14 @@ def round_weights(
     for name in layers if layer_names is None else layer_names:
         if name not in layers:
             raise unknown_name("layer", name, layers)
-        weights = layers[name].get_weights()
+        variables, weights = layers[name].weights, layers[name].get_weights()
         layers[name].set_weights(
             [
-                dequantize(quantize_symmetric(weight, axis, bits=bits)) if weight.ndim > 1 else weight
-                for weight in weights
+                # Attention keeps its biases as (num_heads, key_dim): not every matrix is one of weights.
+                dequantize(quantize_symmetric(weight, axis, bits=bits))
+                if weight.ndim > 1 and variable.name != "bias"
+                else weight
+                for variable, weight in zip(variables, weights, strict=True)
             ]
         )
     return rounded

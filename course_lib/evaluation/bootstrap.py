@@ -45,13 +45,15 @@ def bootstrap_interval(
         seed: of the draws.
 
     Raises:
-        UsageError: no units, or a level outside of 0 to 1.
+        UsageError: no units, no resamples, or a level outside of 0 to 1.
 
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
     """
     counts = np.asarray(counts, dtype=np.float64)
     if counts.ndim != 2 or len(counts) == 0:
         raise UsageError(f"The counts have the shape {counts.shape}: they need one row for each unit.")
+    if num_resamples < 1:
+        raise UsageError(f"num_resamples is {num_resamples}; an interval needs at least 1, better 1000.")
     check_level(level)
     random = np.random.default_rng(seed)
     num_units = len(counts)

@@ -129,7 +129,8 @@ def regression_scores(targets: Sequence, predictions: Sequence) -> RegressionSco
     """
     targets, predictions = check_numbers(targets, "target"), check_numbers(predictions, "prediction")
     _check_lengths(targets, predictions, "targets", "predictions")
-    is_constant = np.ptp(targets) == 0 or np.ptp(predictions) == 0
+    # Nearly equal numbers differ by rounding alone.
+    is_constant = any(np.ptp(each) <= 1e-13 * np.abs(each).max() for each in (targets, predictions))
     return RegressionScores(
         mae=float(metrics.mean_absolute_error(targets, predictions)),
         rmse=float(metrics.root_mean_squared_error(targets, predictions)),

@@ -204,7 +204,12 @@ def interval_figure(
         title: the figure's title.
         axis_title: what is measured, with its unit.
         reference: draws a dotted line at this value, such as 0 for differences.
+
+    Raises:
+        UsageError: no interval.
     """
+    if not intervals:
+        raise UsageError("There is no interval to draw: pass at least one name with its interval.")
     values, lows, highs = (np.array(part, dtype=float) for part in zip(*intervals.values(), strict=True))
     figure = go.Figure(
         go.Scatter(

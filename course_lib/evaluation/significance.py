@@ -29,7 +29,7 @@ def paired_bootstrap(
         seed: makes the draws repeatable.
 
     Raises:
-        UsageError: the scores are not two arrays of one length, none, or not finite.
+        UsageError: the scores are not two arrays of one length, none, or not finite; or no samples.
 
     Source: Koehn (2004), "Statistical Significance Tests for Machine Translation Evaluation", section 4.
     """
@@ -54,6 +54,8 @@ def sign_flip_test(
     Statistical Significance in NLP", section 3.2.
     """
     differences = _differences(scores, baseline_scores)
+    if num_samples < 1:
+        raise UsageError(f"num_samples is {num_samples}; the test needs at least 1, better 10,000.")
     random, size = np.random.default_rng(seed), len(differences)
     parts = [min(_ROWS_AT_ONCE, num_samples - done) for done in range(0, num_samples, _ROWS_AT_ONCE)]
     sums = np.concatenate([random.choice([-1.0, 1.0], size=(rows, size)) @ differences for rows in parts])

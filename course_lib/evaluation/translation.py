@@ -79,7 +79,7 @@ def _streams(translations: Sequence[str], references: Sequence[Sequence[str]]) -
         raise UsageError(
             f"There are {len(translations)} translations but references for {len(references)} sources."
         )
-    if isinstance(references[0], str) or min(map(len, references)) == 0:
+    if any(isinstance(texts, str) or len(texts) == 0 for texts in references):
         raise UsageError("The references of a source are a list of texts, with at least one.")
     return [
         [texts[rank] if rank < len(texts) else None for texts in references]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from course_lib.errors import UsageError
+from course_lib.errors import UsageError, unknown_name
 from course_lib.models.encoder import build_encoder
 from course_lib.text.streams import check_directions
 
@@ -45,11 +45,16 @@ def build_language_model(
         (batch_size, time, embedding_dim): vectors that `NextToken.logits` compares with the embedding.
 
     Raises:
-        UsageError: an unknown direction.
+        UsageError: an unknown direction, or an embedding matrix of another shape.
 
     Source: Mikolov et al. 2010; Press & Wolf 2017 (tied output); Peters et al. 2018 (both directions).
     """
     check_directions(directions)
+    if embedding_matrix is not None and np.shape(embedding_matrix) != (vocabulary_size, embedding_dim):
+        raise UsageError(
+            f"The embedding matrix has the shape {np.shape(embedding_matrix)}; {vocabulary_size:,} ids with "
+            f"vectors of {embedding_dim} need ({vocabulary_size}, {embedding_dim})."
+        )
     embedding = keras.layers.Embedding(
         vocabulary_size,
         embedding_dim,
@@ -222,7 +227,7 @@ def log_probabilities(model: keras.Model, ids: np.ndarray, direction: str = "for
     """The model's log-probability of each token of a stream given those before it, in nats.
 
     The stream is read in as many rows as the model's batch has, each from an empty state: with B rows, B
-    tokens are predicted without any context, so the figure is a little too pessimistic.
+    tokens are predicted from one token alone, so the figure is a little too pessimistic.
 
     Args:
         model: as `build_language_model` returns it.
@@ -231,7 +236,12 @@ def log_probabilities(model: keras.Model, ids: np.ndarray, direction: str = "for
 
     Returns:
         float64 (num_tokens - 1,) in reading order of that direction: the first token has nothing before it.
+
+    Raises:
+        UsageError: a direction that the model does not have.
     """
+    if direction not in model.input:
+        raise unknown_name("direction of this model", direction, model.input)
     batch_size = model.input[direction].shape[0]
     stream = np.asarray(ids if direction == "forward" else ids[::-1], dtype=np.int32)
     row_length = -(-(len(stream) - 1) // batch_size)

@@ -11,6 +11,7 @@ from keras import ops
 from safetensors.numpy import load_file, save_file
 
 from course_lib.data.fetch import fetch
+from course_lib.errors import UsageError
 
 
 def build_minilm_encoder() -> keras.Model:
@@ -76,10 +77,13 @@ def minilm_ids(texts: Sequence[str], max_length: int) -> list[list[int]]:
     """The word-piece ids of each text between [CLS] and [SEP], at most `max_length` with these two.
 
     Raises:
+        UsageError: `max_length` is not from 2 to 512, the places that MiniLM knows.
         CourseError: the vocabulary cannot be fetched.
 
     Source: Devlin et al. 2019, section 3; Wu et al. 2016 for word pieces.
     """
+    if not 2 <= max_length <= 512:
+        raise UsageError(f"max_length is {max_length}; it must be from 2 to 512, [CLS] and [SEP] included.")
     tokenizer = keras_hub.models.BertTokenizer(vocabulary=str(fetch("minilm") / "vocab.txt"), lowercase=True)
     return [
         [tokenizer.cls_token_id, *map(int, ids[: max_length - 2]), tokenizer.sep_token_id]

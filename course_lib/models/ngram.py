@@ -30,12 +30,15 @@ class KneserNey:
         discount: taken off each count, between 0 and 1.
 
     Raises:
-        UsageError: an order or a discount outside its range, or a stream shorter than one n-gram.
+        UsageError: fewer than two ids, an order or a discount outside its range, a stream shorter than one
+            n-gram, or an id outside the vocabulary.
 
     Source: Kneser & Ney 1995; Chen & Goodman 1999, section 2.7, equation 21 for the interpolated form.
     """
 
     def __init__(self, ids: np.ndarray, vocabulary_size: int, *, order: int = 3, discount: float = 0.75):
+        if vocabulary_size < 2:
+            raise UsageError(f"vocabulary_size is {vocabulary_size}; a model needs at least 2 ids.")
         if not 2 <= order <= int(62 / np.log2(vocabulary_size)):
             raise UsageError(
                 f"The order is {order}; with {vocabulary_size:,} tokens it may be 2 to "
@@ -46,7 +49,7 @@ class KneserNey:
         if len(ids) < order:
             raise UsageError(f"The stream has {len(ids)} tokens, fewer than one n-gram of order {order}.")
         self.vocabulary_size, self.order, self.discount = vocabulary_size, order, discount
-        ngrams, counts = np.unique(self._pack(np.asarray(ids), order), return_counts=True)
+        ngrams, counts = np.unique(self._pack(self._checked(ids), order), return_counts=True)
         self._orders = []
         for length in range(order, 0, -1):
             self._orders.insert(0, self._summarize(ngrams, counts))
@@ -56,12 +59,16 @@ class KneserNey:
     def log_probabilities(self, ids: np.ndarray) -> np.ndarray:
         """The natural log-probability of each token but the first given those before it: (num_tokens - 1,).
 
-        A token that never occurred in training has the probability 0 and so minus infinity.
+        A token that never occurred in training has the probability 0 and so minus infinity; so has one that
+        occurred only among the first `order` - 1 tokens, which end no n-gram that was counted.
+
+        Raises:
+            UsageError: an id outside the vocabulary.
         """
-        ids = np.asarray(ids, dtype=np.int64)
+        ids = self._checked(ids)
         unigrams = self._orders[0]
         probabilities = self._look_up(unigrams.ngrams, unigrams.counts, ids[1:]) / unigrams.totals[0]
-        for length in range(2, self.order + 1):
+        for length in range(2, min(self.order, len(ids)) + 1):
             order = self._orders[length - 1]
             # Near the start of the stream the context is shorter and the shorter n-gram's estimate stands.
             ngrams = self._pack(ids, length)
@@ -75,6 +82,15 @@ class KneserNey:
             probabilities[length - 2 :] = np.where(seen, discounted / np.where(seen, totals, 1), shorter)
         with np.errstate(divide="ignore"):
             return np.log(probabilities)
+
+    def _checked(self, ids: np.ndarray) -> np.ndarray:
+        ids = np.asarray(ids, dtype=np.int64)
+        if len(ids) and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
+            raise UsageError(
+                f"The ids run from {ids.min()} to {ids.max()}; with {self.vocabulary_size:,} tokens they may "
+                f"be 0 to {self.vocabulary_size - 1}."
+            )
+        return ids
 
     def _pack(self, ids: np.ndarray, length: int) -> np.ndarray:
         """Each n-gram as one number, its first token most significant: (num_ids - length + 1,)."""

@@ -1,17 +1,40 @@
 """What holds for every model of this course: its layers by name, and a copy without the optimizer."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 
+from course_lib.errors import UsageError
+
 
 def layers_by_name(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """The layers of a model and of the models inside of it."""
+    """The layers of a model and of the models inside of it, without their inputs.
+
+    Where a name occurs twice, the layer with weights is meant.
+
+    Raises:
+        UsageError: two layers with weights have the same name.
+    """
     layers = {}
-    for layer in model.layers:
-        layers.update(layers_by_name(layer) if isinstance(layer, keras.Model) else {layer.name: layer})
+    for layer in _leaves(model):
+        before = layers.get(layer.name)
+        if before is None or not before.weights:
+            layers[layer.name] = layer
+        elif layer.weights and layer is not before:
+            raise UsageError(
+                f"Two layers with weights are named {layer.name!r}: give each layer a name of its own."
+            )
     return layers
+
+
+def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaves(layer)
+        elif not isinstance(layer, keras.layers.InputLayer):
+            yield layer
 
 
 def copy_of(model: keras.Model) -> keras.Model:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.errors import CourseError, unknown_name
+from course_lib.text.storage import string_list
 
 CARD, CARD_FORMAT = "card.json", "course_lib.model/1"
 PRECISIONS = ("float32", "int8")
@@ -55,9 +56,11 @@ def read_card(folder: str | Path) -> dict[str, Any]:
         required |= _COMPANIONS.get(task, {ENCODER})
         if card["format"] != CARD_FORMAT or set(card["files"]) - {WORDS, TRANSITIONS} != required:
             raise ValueError("another format, or other files")
+        string_list(card["labels"], "labels")
+        string_list([card["command"], *(facts["sha256"] for facts in card["files"].values())], "checksums")
     except FileNotFoundError:
         raise CourseError(f"There is no model in {path.parent}: {way_out}") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CourseError(f"The model card {path} is damaged ({error}): {way_out}") from error
     return card
 

@@ -68,7 +68,7 @@ def find_entities(
     for spans, logits in zip(
         sentences, score_document(words, score_tokens, encoder, transitions), strict=True
     ):
-        found += _decode(text, spans, logits, transitions, encoder)
+        found += decode_entities(text, spans, logits, transitions, encoder)
     return found
 
 
@@ -145,13 +145,22 @@ def _windows(lengths: Sequence[int], context_length: int) -> Iterator[_Window]:
         start = end
 
 
-def _decode(
+def decode_entities(
     text: str,
     spans: Sequence[tuple[int, int]],
     logits: np.ndarray,
     transitions: np.ndarray,
     encoder: TaggingEncoder,
 ) -> list[Entity]:
+    """The entities of one sentence.
+
+    Args:
+        text: the whole text.
+        spans: character offsets in it of the sentence's tokens.
+        logits: of the sentence, as `score_document` makes them.
+        transitions: as `tag_transitions` makes them.
+        encoder: the one that the network was trained with.
+    """
     tags, _ = viterbi(logits[None], transitions)
     found = entity_spans(encoder.decode_tags(tags[0]))
     segments = [entity_segment(span, encoder) for span in found]
@@ -163,10 +172,15 @@ def _decode(
     return entities
 
 
-def entity_segment(span: EntitySpan, encoder: TaggingEncoder) -> Segment:
-    """The tags that spell the entity; BIO needs a tag other than I- behind it, BIOES says where it ends."""
+def entity_segment(span: EntitySpan, encoder: TaggingEncoder) -> Segment | None:
+    """The tags that spell the entity; BIO needs a tag other than I- behind it, BIOES says where it ends.
+
+    None if the encoder lacks one of the tags, such as the I- of a type that training held in one token only.
+    """
     num_tokens = span.end - span.start
     tags = spans_to_tags([EntitySpan(span.type, 0, num_tokens)], num_tokens, encoder.scheme)
+    if not set(tags) <= set(encoder.tags):
+        return None
     inside = f"I-{span.type}"
     goes_on = encoder.scheme == "BIO" and inside in encoder.tags
     return Segment(span.start, encoder.encode_tags(tags), encoder.encode_tags([inside]) if goes_on else ())

@@ -7,6 +7,7 @@ LSTM into a loop of small operators, which takes many times as long and which in
 Word vectors stay outside of the graph: the largest part of a model is stored once for both precisions.
 """
 
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def load_model(path: Path) -> keras.Model:
     """
     try:
         return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).partition("\n")[0]
         raise CourseError(f"The model {path} cannot be loaded ({reason}): run its notebook again.") from error
 
@@ -335,7 +336,7 @@ def _tagger(graph, model):
 def _summarizer(graph, model):
     if len(model.inputs) > 1:
         raise CourseError("A summarizer that reads words cannot be exported; build one of features alone.")
-    features = graph.input("features", onnx.TensorProto.FLOAT, "batch", "time", model.input.shape[-1])
+    features = graph.input("features", onnx.TensorProto.FLOAT, "batch", "time", model.inputs[0].shape[-1])
     not_zero = graph.add("Not", graph.add("Equal", features, np.float32(0)))
     not_zero = graph.add("Cast", not_zero, to=onnx.TensorProto.INT32)
     is_real = graph.add("ReduceMax", not_zero, np.array([2]), keepdims=0)

@@ -5,7 +5,6 @@ A predictor is loaded from a folder that `course publish` wrote; several threads
 
 import functools
 import json
-import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from course_lib.relations import Relation, RelationExtractor, TextRelation
 from course_lib.serving.cards import ENCODER, GRAPHS, RELATIONS, TRANSITIONS, WORDS, read_model
 from course_lib.serving.entities import (
     Entity,
+    decode_entities,
     entity_segment,
     find_entities,
     score_document,
@@ -29,6 +29,7 @@ from course_lib.serving.questions import QuestionPredictor
 from course_lib.serving.translation import TranslationPredictor
 from course_lib.summarization import SummarySentence, network_scores, summarize
 from course_lib.text import TextEncoder, pad, token_spans
+from course_lib.text.cleaning import TAG
 from course_lib.text.features import TaggingEncoder
 from course_lib.text.tagging import EntitySpan, entity_spans
 from course_lib.text.vocabulary import UNKNOWN_ID
@@ -37,7 +38,6 @@ from course_lib.text.vocabulary import UNKNOWN_ID
 _BATCH_TOKENS = 4_096
 # An explanation reads this many tokens at most: 141 times a text of 141 words, 50 times one of 400.
 _EXPLAINED_TOKENS = 20_000
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 
 class SentimentAnswer(NamedTuple):
@@ -154,8 +154,9 @@ class SentimentPredictor:
     def explain(self, text: str) -> list[WordSupport]:
         """How much each word supports the answer: the text is classified once more without it (occlusion).
 
-        Words are the text's tokens with a letter or digit, but for HTML tags. In a long text neighbouring
-        words are left out together, so that the work is bounded. A text without words gives an empty list.
+        Words are the text's tokens with a letter or digit, but for HTML tags and comments. In a long text
+        neighbouring words are left out together, so that the work is bounded. A text without words gives an
+        empty list.
 
         Source: Zeiler and Fergus 2014, section 4.2; Li, Monroe and Jurafsky 2016 for words.
         """
@@ -247,14 +248,12 @@ class EntityPredictor:
         """The entities of one text with the probabilities of all other types for the same words."""
         sentences = sentence_token_spans(text)
         all_logits = self._document_logits([[text[slice(*span)] for span in spans] for spans in sentences])
-        entities = iter(self.predict(text).entities)
-        entity, explained = next(entities, None), []
+        explained = []
         for spans, logits in zip(sentences, all_logits, strict=True):
-            while entity is not None and entity.start < spans[-1][1]:
+            for entity in decode_entities(text, spans, logits, self._transitions, self._encoder):
                 first = next(index for index, span in enumerate(spans) if span[0] == entity.start)
                 last = next(index for index, span in enumerate(spans) if span[1] == entity.end)
                 explained.append(ExplainedEntity(entity, self._alternatives(entity, first, last + 1, logits)))
-                entity = next(entities, None)
         return explained
 
     def tag_document(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -270,10 +269,12 @@ class EntityPredictor:
         return score_document(sentences, self._network, self._encoder, self._transitions)
 
     def _alternatives(self, entity, first, end, logits):
-        kinds = [kind for kind in self.types if kind != entity.type]
-        segments = [entity_segment(EntitySpan(kind, first, end), self._encoder) for kind in kinds]
-        probabilities = segment_probabilities(logits, self._transitions, segments).tolist()
-        return sorted(zip(kinds, probabilities, strict=True), key=lambda pair: -pair[1])
+        others = [EntitySpan(kind, first, end) for kind in self.types if kind != entity.type]
+        segments = {span.type: entity_segment(span, self._encoder) for span in others}
+        spelled = {kind: segment for kind, segment in segments.items() if segment is not None}
+        probabilities = segment_probabilities(logits, self._transitions, list(spelled.values())).tolist()
+        found = dict.fromkeys(segments, 0.0) | dict(zip(spelled, probabilities, strict=True))
+        return sorted(found.items(), key=lambda pair: -pair[1])
 
 
 class SummaryPredictor:
@@ -397,7 +398,7 @@ def _load_network(folder, precision, tasks):
 
 
 def _word_spans(text: str) -> Iterator[tuple[int, int]]:
-    tags = iter([*(match.span() for match in _TAG.finditer(text)), (len(text), len(text))])
+    tags = iter([*(match.span() for match in TAG.finditer(text)), (len(text), len(text))])
     tag = next(tags)
     for start, end in token_spans(text):
         while tag[1] <= start:

@@ -226,11 +226,10 @@ def publish(
         _check_loss("Word vectors in 8 bits", task, exact, measured["float32"].value)
     _check_loss("int8", task, measured["float32"].value, measured["int8"].value)
 
-    models.mkdir(parents=True, exist_ok=True)
     aside = models / f".{name}.new"
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        aside.mkdir()
+        aside.mkdir(parents=True)
         for file, write in candidate.files.items():
             write(aside / file)
         catalog = load_catalog()
@@ -322,10 +321,10 @@ def _keras_model(source: _Source) -> _Candidate:
         SummaryPredictor: [],
         QuestionPredictor: [settings],
     }[kind]
-    original = None
+    unrounded = None
     if vectors is not None:
         original = WordVectors(vectors, np.ones(vectors.shape[1], np.float32))
-    unrounded = Network(graph.SerializeToString(), original)
+        unrounded = kind(Network(graph.SerializeToString(), original), encoder, *more)
 
     words = export.compress_words(model)
     graphs = {"float32": graph, "int8": quantization.quantize_graph(graph)}
@@ -344,7 +343,7 @@ def _keras_model(source: _Source) -> _Candidate:
     return _Candidate(
         files,
         {precision: kind(network, encoder, *more) for precision, network in networks.items()},
-        kind(unrounded, encoder, *more),
+        unrounded,
         export.check_parity(model, networks["float32"], batches, tolerance),
     )
 

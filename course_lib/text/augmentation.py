@@ -8,13 +8,14 @@ the result names their new places.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from course_lib.errors import UsageError
-from course_lib.text.tagging import EntitySpan
+from course_lib.text.tagging import EntitySpan, check_spans
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
@@ -128,7 +129,7 @@ def replace_synonyms(
         spans: tokens that stay as they are; they must not overlap.
 
     Raises:
-        UsageError: as in `swap_words`.
+        UsageError: as in `swap_words`, or a string where a list of neighbours should be.
 
     Source: Wang & Yang 2015, "That's So Annoying!!!", for neighbours of word vectors.
     """
@@ -156,14 +157,14 @@ def draw_mixture(
         partners, int (num_examples,), a permutation; weights, float32 (num_examples,), from 0 to 1.
 
     Raises:
-        UsageError: fewer than two examples, or an alpha that is not positive.
+        UsageError: fewer than two examples, or an alpha that is not positive or infinite.
 
     Source: Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", section 2.
     """
     if num_examples < 2:
         raise UsageError(f"Mixing needs at least two examples, not {num_examples}.")
-    if not alpha > 0:
-        raise UsageError(f"alpha is {alpha}; it must be positive, such as 0.4.")
+    if not 0 < alpha < math.inf:
+        raise UsageError(f"alpha is {alpha}; it must be a positive number, such as 0.4.")
     return random.permutation(num_examples), random.beta(alpha, alpha, num_examples).astype(np.float32)
 
 
@@ -209,15 +210,7 @@ def _check(tokens, rate, labels, spans) -> list[EntitySpan]:
         raise UsageError(f"The rate is {rate}; it must lie between 0 and 1, such as 0.1.")
     if labels is not None and len(labels) != len(tokens):
         raise UsageError(f"There are {len(tokens)} tokens but {len(labels)} labels.")
-    spans, end = sorted(spans, key=lambda span: span.start), 0
-    for span in spans:
-        if not end <= span.start < span.end <= len(tokens):
-            raise UsageError(
-                f"The span from {span.start} to {span.end} is empty, overlaps another or leaves the text, "
-                f"which has {len(tokens)} tokens."
-            )
-        end = span.end
-    return spans
+    return check_spans(spans, len(tokens))
 
 
 def _outside(tokens, spans) -> np.ndarray:
@@ -238,7 +231,10 @@ def _pick(tokens, labels, places, spans) -> Augmented:
 
 def _neighbours_of(word, neighbours) -> Sequence[str]:
     if isinstance(neighbours, Mapping):
-        return neighbours.get(word, ())
+        found = neighbours.get(word, ())
+        if isinstance(found, str):
+            raise UsageError(f"The neighbours of {word!r} are the string {found!r}: give a list of words.")
+        return found
     if word not in neighbours:
         return ()
     return [near for near, _ in neighbours.most_similar(word, topn=NUM_NEIGHBOURS)]

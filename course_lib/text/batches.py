@@ -41,8 +41,9 @@ class BucketedBatches(keras.utils.PyDataset):
     with `IGNORED_LABEL` at padding and in the filled rows, and the weights are then (batch_size, 1).
 
     Raises:
-        UsageError: no sequences, batch size below 1, wrong bucket lengths, not one label for each, a label
-            that is missing or no number (its row is named), or inputs of different lengths.
+        UsageError: no sequences, batch size below 1, wrong bucket lengths, labels of both kinds, not one
+            label for each, a label that is missing or no number (its row is named), or inputs of different
+            lengths.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class BucketedBatches(keras.utils.PyDataset):
         seed: int | None = None,
     ):
         super().__init__()
+        if labels is not None and token_labels is not None:
+            raise UsageError("Batches have labels or token_labels, not both: leave one of them out.")
         self._inputs = sequences if isinstance(sequences, Mapping) else None
         self.sequences = sequences if self._inputs is None else next(iter(self._inputs.values()))
         self.labels = None if labels is None else np.asarray(labels)
@@ -204,7 +207,7 @@ def rows_of_share(batch_size: int, num_processes: int) -> int:
     Raises:
         UsageError: they cannot all get equally many.
     """
-    if batch_size % num_processes:
+    if num_processes < 1 or batch_size % num_processes:
         raise UsageError(
             f"{num_processes} processes cannot share batches of {batch_size} rows equally: choose a number "
             f"of processes that divides {batch_size}."

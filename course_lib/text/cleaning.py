@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from course_lib.errors import unknown_name
 
 # A comment stops at the next comment's start: otherwise a text of many `<!--` takes quadratic time.
-_TAG = re.compile(r"<!--(?:(?!<!--).)*?-->|</?[a-zA-Z][^<>]*>", flags=re.DOTALL)
+TAG = re.compile(r"<!--(?:(?!<!--).)*?-->|</?[a-zA-Z][^<>]*>", flags=re.DOTALL)
 _STRAIGHT = str.maketrans(
     {"‘": "'", "’": "'", "‚": "'", "‛": "'", "´": "'", "`": "'", "“": '"', "”": '"', "„": '"', "‟": '"'}
 )
@@ -31,7 +31,7 @@ def repair_windows_1252(text: str) -> str:
 
 def strip_html(text: str) -> str:
     """Replaces HTML tags and comments with a space; a lone `<` as in `I <3 it` stays."""
-    return _TAG.sub(" ", text)
+    return TAG.sub(" ", text)
 
 
 def unescape_entities(text: str) -> str:

@@ -11,7 +11,7 @@ from course_lib.errors import UsageError
 from course_lib.text.padding import truncate
 from course_lib.text.storage import read_document, string_list, write_document
 from course_lib.text.tagging import allowed_transitions
-from course_lib.text.vocabulary import PAD_ID, Vocabulary
+from course_lib.text.vocabulary import PAD_ID, Vocabulary, look_up
 
 CASINGS = ("lower", "title", "upper", "mixed", "number", "mostly_digits", "has_digit", "other")
 CASING_VOCABULARY = Vocabulary(CASINGS)
@@ -106,8 +106,12 @@ class TaggingEncoder:
             raise UsageError(f"Unknown tag {error.args[0]!r}. Known: {', '.join(self.tags)}.") from None
 
     def decode_tags(self, ids: Iterable[int]) -> list[str]:
-        """The tags of the ids."""
-        return [self.tags[index] for index in ids]
+        """The tags of the ids.
+
+        Raises:
+            UsageError: an id that stands for no tag, such as the -1 at padding.
+        """
+        return look_up(self.tags, ids, "tag")
 
     def save(self, path: str | Path) -> None:
         """Writes the encoder as JSON with a checksum; the old file stays until the new one is whole.

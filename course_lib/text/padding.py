@@ -16,7 +16,8 @@ def truncate(ids: Sequence[int], max_length: int, truncation: str = "head_tail")
 
     Args:
         truncation: `head` keeps the beginning, `tail` the end, `head_tail` half of the length each
-            (the head gets the odd one), as Sun et al. 2019, "How to Fine-Tune BERT", section 5.3.1, propose.
+            (the head gets the odd one), after Sun et al. 2019, "How to Fine-Tune BERT", section 5.3.1, who
+            take 128 and 382; here half each.
 
     Raises:
         UsageError: an unknown truncation, or `max_length` below 1.
@@ -67,16 +68,18 @@ def choose_bucket_lengths(lengths: Sequence[int], num_buckets: int, multiple: in
     Args:
         lengths: the sequences' lengths.
         num_buckets: at most this many; equal ones are merged.
-        multiple: lengths are rounded up to a multiple of this.
+        multiple: lengths are rounded up to a multiple of this, but none is longer than the longest sequence.
 
     Returns:
         Increasing lengths.
 
     Raises:
-        UsageError: no lengths, or fewer than one bucket.
+        UsageError: no lengths, fewer than one bucket, or a multiple below 1.
     """
-    if len(lengths) == 0 or num_buckets < 1:
-        raise UsageError("Choosing bucket lengths takes at least one sequence and one bucket.")
+    if len(lengths) == 0 or num_buckets < 1 or multiple < 1:
+        raise UsageError(
+            "Choosing bucket lengths takes at least one sequence, one bucket and a multiple of at least 1."
+        )
     ordered = sorted(max(int(length), 1) for length in lengths)
     ends = [ordered[math.ceil(k * len(ordered) / num_buckets) - 1] for k in range(1, num_buckets + 1)]
     return sorted({min(math.ceil(end / multiple) * multiple, ordered[-1]) for end in ends})

@@ -15,7 +15,8 @@ class PairBatches(keras.utils.PyDataset):
 
     Pairs are ordered by target and source length, those of equal lengths at random, and cut into batches
     of at most `max_tokens` time steps, padding included. So a batch holds many short or few long sentences,
-    costs about the same, and has little padding. The batches then come in random order.
+    costs about the same, and has little padding. The batches then come in random order. The second one of an
+    epoch is served with a row or time step more where it has as many as the first, even beyond `max_tokens`.
 
     Args:
         sources, targets: ids of each sentence and its translation, without start and end.
@@ -119,7 +120,10 @@ class PairBatches(keras.utils.PyDataset):
 
     @property
     def padding_share(self) -> float:
-        """Share of the source's and target's time steps of this epoch's batches that hold padding."""
+        """Share of the source's and target's time steps of this epoch's batches that hold padding.
+
+        What the second batch is served with beyond its own pairs does not count.
+        """
         shapes = np.array([self._shape(index) for index in range(len(self))])
         num_steps = (shapes[:, 0] * (shapes[:, 1] + shapes[:, 2])).sum()
         return 1 - (self._source_lengths.sum() + self._target_lengths.sum()) / num_steps

@@ -34,11 +34,13 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     Source: Kiss and Strunk (2006), "Unsupervised Multilingual Sentence Boundary Detection", within a line.
     """
     splitter = _splitter()
-    straight = blank_long_runs(straighten_quotes(text))  # one character for one, so offsets stay
+    straight = straighten_quotes(text)  # one character for one, so offsets stay, as with blank_long_runs
     spans = []
-    for unit_start, unit_end in _units(text):
-        for start, end in splitter.span_tokenize(straight[unit_start:unit_end]):
-            spans += _split_at_other_ends(straight, unit_start + start, unit_start + end)
+    for unit in _units(text):
+        # These ends first: in a script without spaces a whole paragraph would be one long run.
+        for start, end in _split_at_other_ends(straight, *unit):
+            within = splitter.span_tokenize(blank_long_runs(straight[start:end]))
+            spans += [(start + first, start + last) for first, last in within]
     return [_strip(text, *span) for span in spans if re.search(r"[^\W_]", text[slice(*span)])]
 
 

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from course_lib.errors import CourseError
+from course_lib.files import write_atomically
 
 T = TypeVar("T")
 
@@ -24,19 +24,15 @@ def write_document(
         read: reads the file and raises if it is not whole.
 
     Raises:
-        CourseError: the file cannot be written.
+        CourseError: the file cannot be written, JSON cannot hold the content, or `read` refuses it.
     """
-    path = Path(path)
-    aside = path.with_name(path.name + ".part")
-    document = {**content, "sha256": _checksum(content)}
     try:
-        aside.write_text(json.dumps(document), encoding="utf-8")
-        read(aside)
-        os.replace(aside, path)
-    except OSError as error:
-        raise CourseError(f"The {kind} could not be written to {path} ({error}).") from error
-    finally:
-        aside.unlink(missing_ok=True)
+        document = json.dumps({**content, "sha256": _checksum(content)})
+        write_atomically(Path(path), document, verify=read)
+    except (CourseError, OSError, TypeError, ValueError) as error:
+        # What `read` says names the file aside; its cause does not.
+        reason = (error.__cause__ or error) if isinstance(error, CourseError) else error
+        raise CourseError(f"The {kind} could not be written to {path} ({reason}).") from error
 
 
 def read_document(path: str | Path, form: str, kind: str, build: Callable[[dict[str, Any]], T]) -> T:

@@ -46,7 +46,7 @@ class StreamBatches(keras.utils.PyDataset):
     `batches[i]` is `(inputs, targets)`, two dicts from direction to int32 (batch_size, num_steps).
 
     Raises:
-        UsageError: too short a stream, or an unknown direction.
+        UsageError: too short a stream, no rows or steps, or an unknown direction.
 
     Source: Williams & Peng 1990 for truncated back-propagation through time.
     """
@@ -61,6 +61,10 @@ class StreamBatches(keras.utils.PyDataset):
     ):
         super().__init__()
         check_directions(directions)
+        if batch_size < 1 or num_steps < 1:
+            raise UsageError(
+                f"batch_size is {batch_size} and num_steps {num_steps}; both must be at least 1."
+            )
         row_length = (len(ids) - 1) // batch_size
         if row_length < num_steps:
             raise UsageError(

@@ -44,7 +44,7 @@ class Subwords:
                 have no pair left that occurs twice.
 
         Raises:
-            UsageError: no room for any subword.
+            UsageError: no room for the special tokens and all single characters of the texts.
         """
         if vocabulary_size <= len(SPECIAL_TOKENS):
             raise UsageError(
@@ -73,6 +73,11 @@ class Subwords:
             show_progress=False,
         )
         tokenizer.train_from_iterator(texts, trainer)
+        if tokenizer.get_vocab_size() > vocabulary_size:
+            raise UsageError(
+                f"vocabulary_size is {vocabulary_size}; these texts need {tokenizer.get_vocab_size()} for "
+                "special tokens and single characters alone: ask for more than that."
+            )
         return cls(tokenizer)
 
     def __len__(self) -> int:
@@ -80,11 +85,11 @@ class Subwords:
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without start and end; none for a text of spaces."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        return self._tokenizer.encode(_whole(text), add_special_tokens=False).ids
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """The same for many texts, on all cores."""
-        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch(list(map(_whole, texts)), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
@@ -131,3 +136,8 @@ class Subwords:
         if [tokenizer.id_to_token(id_) for id_ in range(len(SPECIAL_TOKENS))] != list(SPECIAL_TOKENS):
             raise CourseError(f"{path} holds another tokenizer: its first ids are not {SPECIAL_TOKENS}.")
         return cls(tokenizer)
+
+
+def _whole(text: str) -> str:
+    """The text with "?" for each half of a character (a lone surrogate), which the library refuses."""
+    return text.encode("utf-8", "replace").decode()

@@ -98,9 +98,10 @@ def spans_to_tags(spans: Sequence[EntitySpan], num_tokens: int, scheme: str) -> 
     """The tags that spell entities which do not overlap; the inverse of `entity_spans`.
 
     Raises:
-        UsageError: an unknown scheme.
+        UsageError: an unknown scheme, or spans that are empty, outside of the tokens, or overlap.
     """
     _check_scheme(scheme)
+    check_spans(spans, num_tokens)
     tags = ["O"] * num_tokens
     for kind, start, end in spans:
         tags[start] = f"B-{kind}"
@@ -108,6 +109,23 @@ def spans_to_tags(spans: Sequence[EntitySpan], num_tokens: int, scheme: str) -> 
         if scheme == "BIOES":
             tags[end - 1] = f"S-{kind}" if end - start == 1 else f"E-{kind}"
     return tags
+
+
+def check_spans(spans: Sequence[EntitySpan], num_tokens: int) -> list[EntitySpan]:
+    """The spans in the order of their places.
+
+    Raises:
+        UsageError: one is empty or outside of the tokens, or two overlap.
+    """
+    spans, end = sorted(spans, key=lambda span: span[1]), 0
+    for _, first, last in spans:
+        if not end <= first < last <= num_tokens:
+            raise UsageError(
+                f"The span from {first} to {last} is empty, overlaps another or leaves the text, which has "
+                f"{num_tokens} tokens."
+            )
+        end = last
+    return spans
 
 
 def bio_to_bioes(tags: Sequence[str]) -> list[str]:

@@ -66,5 +66,22 @@ class Vocabulary:
         return [ids.get(token, UNKNOWN_ID) for token in tokens]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """The tokens of the ids; padding is left out."""
-        return [self.tokens[index] for index in ids if index != PAD_ID]
+        """The tokens of the ids; padding is left out.
+
+        Raises:
+            UsageError: an id that stands for no token.
+        """
+        return look_up(self.tokens, [index for index in ids if index != PAD_ID], "token")
+
+
+def look_up(items: Sequence[str], ids: Iterable[int], kind: str) -> list[str]:
+    """The item with each id; `kind` says in the message what they are.
+
+    Raises:
+        UsageError: an id outside of the items; Python would count -1 from the end.
+    """
+    ids = list(ids)
+    wrong = next((index for index in ids if not 0 <= index < len(items)), None)
+    if wrong is not None:
+        raise UsageError(f"The id {wrong} stands for no {kind}: ids run from 0 to {len(items) - 1}.")
+    return [items[index] for index in ids]

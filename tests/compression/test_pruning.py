@@ -364,7 +364,10 @@ def test_impossible_numbers_of_units_are_refused(num_kept):
         remove_units(small_model(), num_kept)
 
 
-@pytest.mark.parametrize("kept", [[[0, 0], [1, 2]], [[0, 6], [1, 2]], [[0, -1], [1, 2]], [0, 1], [[], []]])
+@pytest.mark.parametrize(
+    "kept",
+    [[[0, 0], [1, 2]], [[0, 6], [1, 2]], [[0, -1], [1, 2]], [0, 1], [[], []], [[0, 1], [2]], [[0.0], [1.0]]],
+)
 def test_impossible_units_are_refused(kept):
     with pytest.raises(UsageError, match="two rows"):
         keep_units(small_model(), kept)

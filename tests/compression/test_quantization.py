@@ -233,6 +233,18 @@ def test_only_the_named_layers_are_rounded(model):
         round_weights(model, layer_names=["bilstm_2"])
 
 
+def test_biases_of_attention_heads_stay():
+    states = keras.Input((5, 8))
+    attention = keras.layers.MultiHeadAttention(2, 3, name="attention")
+    model = keras.Model(states, attention(states, states))
+    random = np.random.default_rng(0)
+    model.set_weights([random.normal(size=values.shape) for values in model.get_weights()])
+    rounded = round_weights(model, bits=2).get_weights()
+    same = [np.array_equal(*pair) for pair in zip(model.get_weights(), rounded, strict=True)]
+    # Kernel and bias of query, key, value and output, in turn; the first three biases are (heads, key_dim).
+    assert same == [False, True] * 4 and [values.ndim for values in rounded] == [3, 2] * 3 + [3, 1]
+
+
 def test_a_broken_weight_is_refused(model):
     broken = keras.models.clone_model(model)
     weights = [np.where(weight == weight.max(), np.nan, weight) for weight in model.get_weights()]

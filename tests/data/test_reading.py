@@ -95,7 +95,7 @@ def test_joined_answers_by_hand():
 
 @given(st.data())
 def test_joined_answers_come_back_in_order_in_as_few_parts(data):
-    words = [f"w{i}" for i in range(12)]
+    words = list("abcdefghijkl")  # no word begins another
     passage = " ".join(words)
     bounds = st.tuples(st.integers(0, 11), st.integers(1, 12)).filter(lambda pair: pair[0] < pair[1])
     spans = data.draw(st.lists(bounds, min_size=1, max_size=5))

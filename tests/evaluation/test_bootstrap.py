@@ -79,3 +79,8 @@ def test_same_seed_same_interval_and_a_thousand_resamples_take_less_than_a_secon
 def test_wrong_use_is_one_clear_sentence(counts, level):
     with pytest.raises(UsageError):
         bootstrap_interval(counts, mean, level=level)
+
+
+def test_no_resamples_are_refused():
+    with pytest.raises(UsageError, match="num_resamples is 0"):
+        bootstrap_interval(np.ones((5, 2)), lambda sums: sums[..., 0], num_resamples=0)

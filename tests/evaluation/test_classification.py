@@ -180,3 +180,14 @@ def test_a_constant_has_errors_but_no_correlation():
 def test_regression_refuses_different_lengths():
     with pytest.raises(UsageError, match="2 targets but 1 predictions"):
         regression_scores([1, 2], [1])
+
+
+def test_predictions_that_differ_by_rounding_alone_have_no_correlation():
+    constant = [0.1 + 0.2, 0.3, 0.1 + 0.2]  # the sum rounds up in its last bit
+    assert constant[0] != constant[1]
+    assert regression_scores([1.0, 2.0, 3.0], constant).pearson_r is None
+    assert regression_scores(constant, [1.0, 2.0, 3.0]).pearson_r is None
+    assert regression_scores([0.0, 0.0], [1.0, 2.0]).pearson_r is None
+    assert regression_scores([1.0, 2.0, 3.0], [1.0, 1 + 1e-9, 1 + 2e-9]).pearson_r == pytest.approx(
+        1, abs=1e-5
+    )

@@ -111,3 +111,8 @@ def test_intervals_reach_from_low_to_high():
     assert figure.layout.xaxis.title.text == "accuracy"
     assert figure.layout.yaxis.autorange == "reversed"
     assert not interval_figure(intervals, "", "accuracy").layout.shapes
+
+
+def test_no_interval_is_refused():
+    with pytest.raises(UsageError, match="no interval to draw"):
+        interval_figure({}, "", "")

@@ -117,3 +117,9 @@ def test_mcnemar_refuses_what_is_no_verdict():
         mcnemar_test([1, 0], [None, 1])
     with pytest.raises(UsageError, match="3 verdicts on one system but 2 on the other"):
         mcnemar_test([1, 0, 1], [0, 1])
+
+
+def test_no_samples_are_refused():
+    for compare in (paired_bootstrap, sign_flip_test):
+        with pytest.raises(UsageError, match=r"s is 0; .* needs at least 1"):
+            compare([1.0, 2.0], [0.0, 1.0], num_samples=0)

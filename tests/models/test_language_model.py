@@ -59,6 +59,9 @@ def test_windows_go_on_where_the_last_one_ended_in_both_directions():
     np.testing.assert_array_equal(targets["backward"], [[6, 5], [2, 1]])
     with pytest.raises(UsageError, match="too short"):
         StreamBatches(np.arange(10), batch_size=2, num_steps=5)
+    for sizes in ({"batch_size": 0, "num_steps": 2}, {"batch_size": 2, "num_steps": 0}):
+        with pytest.raises(UsageError, match="both must be at least 1"):
+            StreamBatches(np.arange(10), **sizes)
     with pytest.raises(UsageError, match="forward, backward or both"):
         StreamBatches(np.arange(10), batch_size=2, num_steps=2, directions=("sideways",))
 
@@ -154,6 +157,10 @@ def test_the_encoder_has_the_language_models_states(model):
 
 def test_an_encoder_needs_both_directions():
     forward = build_language_model(SIZE, batch_size=2, embedding_dim=4, hidden_dim=4)
+    with pytest.raises(UsageError, match="Unknown direction of this model 'backward'"):
+        log_probabilities(forward, np.arange(4), "backward")
+    with pytest.raises(UsageError, match=r"shape \(3, 4\); 5 ids with vectors of 4 need \(5, 4\)"):
+        build_language_model(5, batch_size=2, embedding_dim=4, embedding_matrix=np.zeros((3, 4)))
     with pytest.raises(UsageError, match="only forward"):
         encoder_from_language_model(forward)
 

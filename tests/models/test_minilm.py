@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 from scipy.special import softmax
 
 from course_lib.data.fetch import fetch
+from course_lib.errors import UsageError
 from course_lib.models.classifier import build_classifier
 from course_lib.models.minilm import build_minilm_encoder, minilm_ids
 from course_lib.text import pad
@@ -94,3 +95,13 @@ def test_a_classifier_on_top_ignores_padding_and_can_be_saved(encoder, tmp_path)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras").predict(ids, verbose=0)
     np.testing.assert_allclose(again, logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("max_length", [-1, 0, 1, 513])
+def test_lengths_that_minilm_cannot_read(max_length):
+    with pytest.raises(UsageError, match=f"max_length is {max_length}; it must be from 2 to 512"):
+        minilm_ids(TEXTS, max_length)
+
+
+def test_the_shortest_length_leaves_no_piece():
+    assert [len(ids) for ids in minilm_ids(TEXTS, 2)] == [2] * len(TEXTS)

@@ -36,6 +36,25 @@ def test_a_bigram_by_hand():
     assert np.exp(model.log_probabilities(np.array([2, 3])))[0] == pytest.approx(expected)
 
 
+def test_texts_shorter_than_the_longest_ngram():
+    ids = np.random.default_rng(2).integers(0, 4, size=100)
+    model = KneserNey(ids, 4, order=4)
+    whole = np.array([0, 1, 2, 3, 1])
+    # Each token has the same estimate whatever follows.
+    for length in range(1, 5):
+        expected = model.log_probabilities(whole)[: length - 1]
+        np.testing.assert_array_equal(model.log_probabilities(whole[:length]), expected)
+    assert model.log_probabilities(np.array([], dtype=int)).shape == (0,)
+    with pytest.raises(UsageError, match="run from 1 to 4"):
+        model.log_probabilities(np.array([1, 4]))
+
+
+def test_a_token_of_the_first_places_alone_ends_no_ngram():
+    # Trigrams of 5 6 2 3 2 3: 562, 623, 232, 323; 5 and 6 end none of them.
+    model = KneserNey(np.array([5, 6, 2, 3, 2, 3]), 7, order=3)
+    assert np.isneginf(model.log_probabilities(np.array([2, 5, 2, 6]))[[0, 2]]).all()
+
+
 def test_probabilities_sum_to_one_and_an_unseen_token_has_none():
     random = np.random.default_rng(1)
     ids = random.integers(2, 9, size=200)
@@ -53,6 +72,10 @@ def test_probabilities_sum_to_one_and_an_unseen_token_has_none():
         ({"order": 99}, "may be 2 to"),
         ({"discount": 1.0}, "discount is 1.0"),
         ({"ids": np.array([2])}, "fewer than one n-gram"),
+        ({"ids": np.array([2, 3, 10])}, r"run from 2 to 10; with 10 tokens they may be 0 to 9"),
+        ({"ids": np.array([2, 3, -1])}, "run from -1 to 3"),
+        ({"vocabulary_size": 1}, "vocabulary_size is 1"),
+        ({"vocabulary_size": 0}, "vocabulary_size is 0"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from course_lib.errors import UsageError
 from course_lib.models.classifier import build_classifier
 from course_lib.models.encoder import build_encoder
 from course_lib.models.structure import copy_of, layers_by_name, save_model
@@ -32,6 +33,19 @@ def test_layers_inside_of_a_model_count_by_their_own_names():
     layers = layers_by_name(build_classifier(encoder(), 2))
     assert {"token_embedding", "bilstm_1", "pooling", "logits"} <= set(layers)
     assert not any(isinstance(layer, keras.Model) for layer in layers.values())
+
+
+def test_inputs_give_way_and_two_layers_of_one_name_are_refused():
+    # Within one model Keras refuses equal names; a model inside of another may repeat them.
+    inner_input, outer_input = keras.Input((4,)), keras.Input((4,), name="keys")
+    dense = keras.layers.Dense(2, name="keys")
+    inner = keras.Model(inner_input, dense(inner_input), name="inner")
+    assert layers_by_name(keras.Model(outer_input, inner(outer_input))) == {"keys": dense}
+    other_input = keras.Input((4,))
+    without, with_weights = keras.layers.ReLU(name="keys"), keras.layers.Dense(3, name="keys")
+    assert layers_by_name(keras.Model(other_input, without(inner(other_input)))) == {"keys": dense}
+    with pytest.raises(UsageError, match="Two layers with weights are named 'keys'"):
+        layers_by_name(keras.Model(other_input, with_weights(inner(other_input))))
 
 
 def test_a_trained_copy_has_no_optimizer_and_a_third_of_the_file(tmp_path):

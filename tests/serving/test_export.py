@@ -1,5 +1,7 @@
 """Keras models as ONNX graphs: the same numbers for every length, padded or alone; 8 bits; refusals."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from tiny_models import classifier, make_random, sentences, summarizer, tagger, tagging_encoder
@@ -213,6 +215,17 @@ def test_what_cannot_be_exported_is_refused():
 @pytest.mark.parametrize("content", [b"", b"no zip"])
 def test_a_damaged_model_file_is_refused_by_name(tmp_path, content):
     path = tmp_path / "model.keras"
+    path.write_bytes(content)
+    with pytest.raises(CourseError, match=r"model\.keras cannot be loaded .* run its notebook again"):
+        load_model(path)
+
+
+def test_a_model_file_with_a_damaged_part_is_refused_by_name(tmp_path):
+    path = tmp_path / "model.keras"
+    build_encoder(5).save(path)
+    content = bytearray(path.read_bytes())
+    start = zipfile.ZipFile(path).getinfo("config.json").header_offset
+    content[start : start + 4] = bytes(4)  # the table of contents at the end is whole
     path.write_bytes(content)
     with pytest.raises(CourseError, match=r"model\.keras cannot be loaded .* run its notebook again"):
         load_model(path)

@@ -25,7 +25,8 @@ from course_lib.serving.predictors import (
     SummaryPredictor,
 )
 from course_lib.summarization import network_scores, summarize
-from course_lib.text import sentence_spans
+from course_lib.text import Vocabulary, sentence_spans
+from course_lib.text.features import TaggingEncoder
 from course_lib.text.news import news_token_spans
 
 HARD_TEXTS = {
@@ -156,7 +157,7 @@ def test_any_text_gets_an_answer_with_right_offsets(predictors, text):
 
 
 def test_support_is_the_probability_that_the_word_adds(sentiment):
-    text = "A <b>dull</b> film, was n't it?"
+    text = "A <b>dull</b> film, <!-- a remark --> was n't it?"
     explained = sentiment.explain(text)
     assert [word.text for word in explained] == ["A", "dull", "film", "was", "n't", "it"]
     whole = sentiment.predict(text)
@@ -241,6 +242,25 @@ def test_alternatives_are_shares_of_all_tag_sequences(entities, rounded, artifac
             wanted = tuple(TAGS.index(f"{prefix}-{kind}") for prefix in spelled)
             held = sum(w for path, w in weights.items() if path[first : first + num_words] == wanted)
             assert probability == pytest.approx(held / total, abs=1e-5)
+
+
+def test_an_explanation_reads_the_text_once(entities, monkeypatch):
+    text, calls, network = "Anna visits Rome. He left.", [], entities._network
+    monkeypatch.setattr(entities, "_network", lambda features: calls.append(1) or network(features))
+    entities.predict(text)
+    once = len(calls)
+    entities.explain(text)
+    assert len(calls) == 2 * once
+
+
+def test_a_type_whose_tags_cannot_spell_two_tokens_is_no_alternative_for_them():
+    tags = ["O", "B-MISC", "B-PER", "I-PER"]
+    encoder = TaggingEncoder(Vocabulary(["anna"]), Vocabulary(["a"]), tags, scheme="BIO")
+    logits = np.full((1, 2, 4), 0.0)
+    logits[0, [0, 1], [2, 3]] = 9.0  # B-PER I-PER
+    predictor = EntityPredictor(lambda features: logits, encoder)
+    ((entity, alternatives),) = predictor.explain("Anna Berg")
+    assert (entity.text, entity.type, alternatives) == ("Anna Berg", "PER", [("MISC", 0.0)])
 
 
 def test_summaries_are_those_of_the_keras_scorer(summary, rounded, artifacts):
@@ -363,6 +383,11 @@ def test_a_predictor_takes_the_tasks_that_it_serves_whatever_their_folder(publis
         lambda card: card | {"format": "course_lib.model/2"},
         lambda card: card | {"files": 3},
         lambda card: card | {"files": {}},
+        lambda card: card | {"files": {name: {} for name in card["files"]}},
+        lambda card: card | {"files": {name: {"sha256": None} for name in card["files"]}},
+        lambda card: card | {"files": list(card["files"])},
+        lambda card: card | {"labels": "positive"},
+        lambda card: {key: value for key, value in card.items() if key != "command"},
         lambda card: card | {"files": card["files"] | {"../secret": {}}},
         lambda card: {key: value for key, value in card.items() if key != "format"},
     ],

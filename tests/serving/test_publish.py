@@ -58,7 +58,7 @@ def test_the_card_describes_the_files(published, name):
         assert facts == {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     assert {path.name for path in folder.iterdir()} == {*card["files"], "card.json"}
     datasets = [load_catalog()[each] for each in card["data"]["name"].split(" and ")]
-    assert len(datasets) == 1 + (name == "question_answering")
+    assert len(datasets) == {"sentiment": 4, "question_answering": 2}.get(name, 1)
     files = [file for dataset in datasets for file in dataset.files]
     assert card["data"]["sha256"] == {file.name: file.sha256 for file in files}
     assert all(f"{dataset.title}: {dataset.licence}" in card["licence"] for dataset in datasets)
@@ -68,6 +68,7 @@ def test_the_card_describes_the_files(published, name):
     for precision in ("float32", "int8"):
         assert 0 < card["latency"][precision]["p50_ms"] <= card["latency"][precision]["p99_ms"]
     assert ("largest difference to Keras" in card) == (name != "relations")
+    assert ("8-bit word vectors" in card["change"]) == any("words" in file for file in card["files"])
     tolerance = 1e-4 if name in ("translation", "question_answering") else 1e-5
     assert 0 <= card.get("largest difference to Keras", 0) <= tolerance
     assert not (published / f".{name}.new").exists() and not (published / f".{name}.old").exists()
@@ -379,6 +380,13 @@ def test_a_graph_unlike_keras_is_refused(tiny_tasks, models, monkeypatch):
 def test_models_that_take_too_much_room_are_refused(tiny_tasks, models, monkeypatch):
     monkeypatch.setattr(publishing, "MAX_BYTES", 5_000)
     refused(models, tiny_tasks, r"more than 0 MB: nothing was published\. Let the notebook keep fewer words")
+
+
+def test_a_folder_that_cannot_be_made_is_said(tiny_tasks, models):
+    blocked = models.parent / "blocked"
+    blocked.write_bytes(b"")
+    with pytest.raises(CourseError, match=r"could not be written to .*blocked"):
+        publish("sentiment", "fast", artifacts=tiny_tasks.root, models=blocked / "models")
 
 
 @pytest.mark.parametrize("failing", [1, 2])

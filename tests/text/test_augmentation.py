@@ -1,5 +1,6 @@
 """Augmentation: what is kept, where labels and spans go, how often words change, and what is refused."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -222,6 +223,7 @@ def test_alpha_shapes_the_weights():
     [
         (lambda: draw_mixture(1, 0.4, np.random.default_rng(0)), "at least two examples, not 1"),
         (lambda: draw_mixture(4, 0, np.random.default_rng(0)), "alpha is 0"),
+        (lambda: draw_mixture(4, math.inf, np.random.default_rng(0)), "alpha is inf"),
         (lambda: mixup(np.ones((3, 2)), np.arange(2), np.ones(2)), "3 rows, 2 partners and 2 weights"),
         (lambda: mixup(np.ones((2, 2)), np.arange(2), np.array([0.5, 1.1])), "between 0 and 1"),
     ],
@@ -229,3 +231,8 @@ def test_alpha_shapes_the_weights():
 def test_wrong_mixtures_are_refused(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+def test_neighbours_that_are_a_string_are_refused():
+    with pytest.raises(UsageError, match="The neighbours of 'film' are the string 'movie': give a list"):
+        replace_synonyms(["film", "film"], {"film": "movie"}, 1.0, np.random.default_rng(0))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from course_lib.errors import UsageError
 from course_lib.text import choose_bucket_lengths
-from course_lib.text.batches import BucketedBatches
+from course_lib.text.batches import BucketedBatches, rows_of_share
 
 cases = st.fixed_dictionaries(
     {
@@ -246,3 +246,9 @@ def test_a_keras_model_fits_with_several_lengths():
         assert len({epoch for epoch, _, _ in served}) == 1
         assert len({shape for _, _, shape in served}) == 3
     assert second[0][0] == first[0][0] + 1
+
+
+@pytest.mark.parametrize("num_processes", [0, -2, 3])
+def test_rows_that_cannot_be_shared(num_processes):
+    with pytest.raises(UsageError, match=f"{num_processes} processes cannot share batches of 64 rows"):
+        rows_of_share(64, num_processes)

@@ -146,3 +146,8 @@ def test_bucket_lengths_hold_their_share(lengths, num_buckets, multiple):
 def test_choose_bucket_lengths_refuses_nothing(lengths, num_buckets):
     with pytest.raises(UsageError):
         choose_bucket_lengths(lengths, num_buckets)
+
+
+def test_buckets_are_multiples_of_something():
+    with pytest.raises(UsageError, match="a multiple of at least 1"):
+        choose_bucket_lengths([5], 1, 0)

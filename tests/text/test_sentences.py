@@ -66,6 +66,8 @@ def split(text):
         # other scripts
         ("他来了。你好！「好。」她说。", ["他来了。", "你好！", "「好。」", "她说。"]),
         ("वह आया। वह गया।", ["वह आया।", "वह गया।"]),
+        ("这是一个很短的句子。" * 60, ["这是一个很短的句子。"] * 60),
+        ("x" * 300 + "。" + "y" * 300 + "！z", ["x" * 300 + "。", "y" * 300 + "！", "z"]),
     ],
 )
 def test_examples(text, expected):
@@ -108,7 +110,7 @@ def test_spans_are_stripped_in_order_and_hold_every_letter(text):
 
 
 @pytest.mark.parametrize(
-    "piece", ["a.", ". ", "?!", "a", ". a", ".\n", "- ", "。", "A. ", "a\n", "Zz\n", '"', "..."]
+    "piece", ["a.", ". ", "?!", "a", ". a", ".\n", "- ", "。", "a。", "A. ", "a\n", "Zz\n", '"', "..."]
 )
 def test_hostile_text_takes_seconds_at_most(piece):
     text = piece * (60_000 // len(piece))

@@ -12,6 +12,7 @@ from course_lib.errors import UsageError
 from course_lib.text import PAD_ID, UNKNOWN_ID, Vocabulary
 from course_lib.text.features import CASING_VOCABULARY, TaggingEncoder, casing
 from course_lib.text.tagging import (
+    EntitySpan,
     allowed_transitions,
     bio_to_bioes,
     bioes_to_bio,
@@ -102,6 +103,15 @@ def test_spans_are_those_of_seqeval(tags):
     assert entity_spans(tags) == [(kind, start, end + 1) for kind, start, end in get_entities(tags)]
 
 
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+@pytest.mark.parametrize(
+    "places", [[(0, 0)], [(-1, 1)], [(2, 4)], [(2, 1)], [(0, 2), (1, 3)], [(1, 3), (0, 3)]]
+)
+def test_spans_that_no_tags_can_spell_are_refused(places, scheme):
+    with pytest.raises(UsageError, match="is empty, overlaps another or leaves the text, which has 3 tokens"):
+        spans_to_tags([EntitySpan("PER", *place) for place in places], 3, scheme)
+
+
 @settings(deadline=None)
 @given(tags=any_bio)
 def test_repaired_tags_are_valid_and_mean_the_same(tags):
@@ -165,6 +175,14 @@ def test_features_by_hand(encoder):
     assert all(values.dtype == np.int32 for values in features.values())
     assert encoder.encode([])["char_ids"].shape == (0, 4)
     assert [len(ids) for ids in encoder.encode_sentences([["in"], []])["token_ids"]] == [1, 0]
+
+
+@pytest.mark.parametrize("wrong", [-1, 1_000])
+def test_ids_without_a_tag_or_token_are_refused(encoder, wrong):
+    with pytest.raises(UsageError, match=f"The id {wrong} stands for no tag: ids run from 0 to "):
+        encoder.decode_tags(np.array([0, wrong]))
+    with pytest.raises(UsageError, match=rf"The id {wrong} stands for no token: ids run from 0 to 2\."):
+        Vocabulary(["film"]).decode([0, 2, wrong])
 
 
 def test_tags_and_ids(encoder):

@@ -50,3 +50,8 @@ def test_rows_of_ids_are_padded_and_an_empty_sequence_is_one_unknown_token():
 def test_inputs_and_labels_of_other_lengths_are_named(inputs, labels, name):
     with pytest.raises(UsageError, match=f"{name} must hold as many values"):
         BucketedBatches(inputs, token_labels=labels, batch_size=2, bucket_lengths=[4])
+
+
+def test_labels_of_both_kinds_are_refused():
+    with pytest.raises(UsageError, match="not both"):
+        BucketedBatches([[5, 6]], np.array([1]), token_labels=[[0, 1]], batch_size=1, bucket_lengths=[2])
