@@ -26,9 +26,7 @@ def build_minilm_encoder() -> keras.Model:
 
     Source: Wang et al. 2020, "MiniLM"; Devlin et al. 2019 for the architecture.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        _rename_weights(fetch("minilm"), Path(folder))
-        backbone = keras_hub.models.BertBackbone.from_preset(folder)
+    backbone = _pretrained_backbone()
     # Only BERT's own sentence vector goes through it, and no head here uses that.
     backbone.get_layer("pooled_dense").trainable = False
     token_ids = keras.Input((None,), dtype="int32", name="token_ids")
@@ -43,14 +41,16 @@ def build_minilm_encoder() -> keras.Model:
     return keras.Model(token_ids, states, name="minilm")
 
 
-def _rename_weights(published, folder):
-    """Writes the published files, weights named as in BERT: an older KerasHub knows no other names."""
-    arrays = {}
+def _pretrained_backbone():
+    """From a copy whose weights are named as in BERT: an older KerasHub knows no other names."""
+    published, arrays = fetch("minilm"), {}
     for name, array in load_file(published / "model.safetensors").items():
         name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
         arrays[f"bert.{name}"] = array
-    save_file(arrays, folder / "model.safetensors")
-    shutil.copy(published / "config.json", folder)
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(arrays, Path(folder, "model.safetensors"))
+        shutil.copy(published / "config.json", folder)
+        return keras_hub.models.BertBackbone.from_preset(folder)
 
 
 @keras.saving.register_keras_serializable("course_lib")

@@ -28,8 +28,7 @@ def classifier():
         max_sequence_length=16,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minilm, "fetch", lambda name: name)
-        patch.setattr(keras_hub.models.BertBackbone, "from_preset", lambda folder: backbone)
+        patch.setattr(minilm, "_pretrained_backbone", lambda: backbone)
         model = build_classifier(minilm.build_minilm_encoder(), 3, pooling="mean", dropout=0.1)
     random = np.random.default_rng(0)
     # Biases and normalizations start at 0 and 1: with those, a forgotten one would not show.
