@@ -18,6 +18,8 @@ from course_lib.text import pad
 
 # Two texts in one batch must not differ much in length, or padding is most of the work.
 _BATCH_SIZE = 32
+# A small model's first answers after a large one's wait for its own weights to come back into the caches.
+_WARM_UP_SECONDS = 0.005
 
 
 class Variant(NamedTuple):
@@ -124,7 +126,7 @@ def processor_name() -> str:
 def _answer_times(variants, sequences, num_timed):
     """Milliseconds by variant, (num_timed,): all variants answer a text before the next one's turn.
 
-    Each answers it once untimed first, so that what the model before has left in the caches does not count.
+    Each answers it untimed first, so that what the model before has left in the caches does not count.
     """
     num_texts = min(map(len, sequences.values()))
     if num_texts == 0 or num_timed < 1:
@@ -133,7 +135,10 @@ def _answer_times(variants, sequences, num_timed):
     times = {name: np.empty(len(chosen)) for name in variants}
     for row, index in enumerate(chosen):
         for name, variant in variants.items():
+            warm = time.perf_counter() + _WARM_UP_SECONDS
             variant.answer([sequences[name][index]])
+            while time.perf_counter() < warm:
+                variant.answer([sequences[name][index]])
             began = time.perf_counter()
             variant.answer([sequences[name][index]])
             times[name][row] = 1000 * (time.perf_counter() - began)
