@@ -669,7 +669,7 @@ TASKS = {
     ),
     "reviews": Task(
         notebook="04_training",
-        datasets=("imdb",),
+        datasets=("imdb", "glove_6b_50d"),
         labels=("negative", "positive"),
         metric="accuracy",
         split=dict.fromkeys(PROFILES, "5,000 held-out reviews"),
@@ -682,7 +682,7 @@ TASKS = {
     ),
     "entities": Task(
         notebook="09_named_entities",
-        datasets=("conll2003",),
+        datasets=("conll2003", "glove_6b_50d"),
         labels=("LOC", "MISC", "ORG", "PER"),
         metric="entity F1",
         split={
@@ -751,7 +751,7 @@ TASKS = {
     ),
     "question_answering": Task(
         notebook="13_question_answering",
-        datasets=("quac", "narrative_qa"),
+        datasets=("quac", "narrative_qa", "glove_6b_50d"),
         labels=(),
         metric="token F1",
         split=dict.fromkeys(
