@@ -157,8 +157,8 @@ def round_weights(
 def quantize_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with 8-bit weights; activations are quantized as they come (dynamic quantization).
 
-    Matrix products get unsigned weights, since signed ones overflow on some processors; those of the LSTM are
-    signed, with one scale for each matrix and direction.
+    Weights are unsigned: processors without VNNI add two products of unsigned activations and signed weights
+    in 16 bits, where 2 · 255 · 127 is cut to 32,767. An LSTM has one scale for each matrix and direction.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -169,9 +169,25 @@ def quantize_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             quantize_dynamic(graph, path, weight_type=QuantType.QUInt8)
-            return onnx.load(path)
+            small = onnx.load(path)
     finally:
         logging.disable(before)
+    _make_lstm_unsigned(small)
+    return small
+
+
+def _make_lstm_unsigned(graph):
+    """Adds 128 to the LSTM's codes and zero points, which the library makes signed: the same weights."""
+    from onnx import numpy_helper
+
+    stored = {each.name: each for each in graph.graph.initializer}
+    for node in graph.graph.node:
+        if node.op_type != "DynamicQuantizeLSTM":
+            continue
+        for place in (1, 2, 9, 11):  # W, R and their zero points, in the order of the operator's inputs
+            codes = stored[node.input[place]]
+            shifted = numpy_helper.to_array(codes).astype(np.int16) + 128
+            codes.CopyFrom(numpy_helper.from_array(shifted.astype(np.uint8), codes.name))
 
 
 def _checked(values, axis, bits):

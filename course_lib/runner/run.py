@@ -144,15 +144,17 @@ def run_notebook(
         failure = json.loads(status.read_text(encoding="utf-8")) if status.exists() else None
 
     outcome = Outcome([], round(watched.wall_seconds, 1), round(watched.peak_memory_mb))
+    over_time = f"over its time budget of {budget:g} s: stopped after {deadline_seconds:g} s"
     if not executed.exists():
-        outcome.failures.append(failure or f"nothing was executed (exit code {watched.exit_code})")
+        nothing = f"nothing was executed (exit code {watched.exit_code})"
+        outcome.failures.append(
+            failure or (nothing if watched.limit is None else f"{over_time}, at the start")
+        )
         return outcome
     document = nbformat.read(executed, as_version=4)
     where = last_started_cell(document)
     if watched.exit_code is None:
-        outcome.failures.append(
-            f"over its time budget of {budget:g} s: stopped after {deadline_seconds:g} s in {where}"
-        )
+        outcome.failures.append(f"{over_time} in {where}")
     elif failure is None:
         outcome.failures.append(f"the kernel's parent died (exit code {watched.exit_code}) in {where}")
     elif exit_was_called(document):

@@ -270,3 +270,35 @@ def test_a_graph_computes_what_its_levels_say():
     expected = dequantize(quantize_affine(values)) @ dequantize(quantize_affine(kernel))
     np.testing.assert_allclose(product, expected, atol=0.02)
     assert np.abs(product - values @ kernel).max() > 1e-4
+
+
+def test_no_weight_of_a_graph_is_signed():
+    """Products of signed weights and unsigned activations are cut to 16 bits where there is no VNNI.
+
+    So large weights of one sign and large inputs give wrong sums there, and the right ones elsewhere.
+    """
+    random = np.random.default_rng(2)
+    hidden_dim, input_dim, steps = 4, 64, 3
+    tensors = {
+        "W": random.uniform(0.9, 1, (1, 4 * hidden_dim, input_dim)) / input_dim,
+        "R": random.uniform(-1, 1, (1, 4 * hidden_dim, hidden_dim)),
+        "B": random.uniform(-1, 1, (1, 8 * hidden_dim)),
+    }
+    initializers = [
+        numpy_helper.from_array(values.astype(np.float32), name) for name, values in tensors.items()
+    ]
+    node = helper.make_node("LSTM", ["values", *tensors], ["states"], hidden_size=hidden_dim)
+    inputs = [helper.make_tensor_value_info("values", TensorProto.FLOAT, [steps, 1, input_dim])]
+    outputs = [helper.make_tensor_value_info("states", TensorProto.FLOAT, [steps, 1, 1, hidden_dim])]
+    graph = helper.make_graph([node], "one", inputs, outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    small = quantize_graph(model)
+    assert {weight.data_type for weight in small.graph.initializer} == {TensorProto.FLOAT, TensorProto.UINT8}
+    values = random.uniform(0, 1, (steps, 1, input_dim)).astype(np.float32)
+    exact, close = (
+        onnxruntime.InferenceSession(each.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, {"values": values}
+        )[0]
+        for each in (model, small)
+    )
+    np.testing.assert_allclose(close, exact, atol=0.01)
