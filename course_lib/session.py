@@ -13,6 +13,7 @@ from typing import Any
 
 from course_lib.errors import UsageError, unknown_name
 from course_lib.evaluation.figures import set_style
+from course_lib.memory import keep_freed_memory
 
 PROFILES = ("smoke", "fast", "full")
 RECORD_MIME = "application/vnd.course.record+json"
@@ -105,6 +106,7 @@ def start(notebook: str, profile: str, seed: int) -> Lesson:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UsageError(f"The seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
 
+    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _silent_stderr():
         import keras

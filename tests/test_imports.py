@@ -32,7 +32,8 @@ STAGES = [
 ]
 # These stand apart: no stage imports them.
 APART = {
-    "session": {"errors", "evaluation"},
+    "memory": set(),
+    "session": {"errors", "evaluation", "memory"},
     "runner": {"errors", "files", "session"},
     "site": {"errors", "runner", "session"},
     "bench": None,

@@ -1,6 +1,7 @@
 """Training speed: our classifier and tagger beside the plain Keras way, PyTorch and the machine's bound."""
 
 import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from course_lib.compression.cost import lstm_cost
 from course_lib.data import TaggedSentence, load_conll2003, load_imdb
 from course_lib.errors import CourseError
 from course_lib.layers.crf import CRFLoss
+from course_lib.memory import MALLOC_ENVIRONMENT
 from course_lib.models.classifier import build_classifier
 from course_lib.models.encoder import build_encoder
 from course_lib.models.tagger import build_tagger
@@ -197,6 +199,7 @@ def torch_trainer(
         with subprocess.Popen(
             # Without -P this folder would come before all others where Python looks for modules.
             [sys.executable, "-P", script, path],
+            env={**os.environ, **MALLOC_ENVIRONMENT},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
