@@ -15,6 +15,7 @@ from course_lib.runner.badges import colab_setup, read_repository
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = find_notebooks(REPOSITORY)
 SETUP = colab_setup(read_repository(REPOSITORY))
+EXERCISES = sorted((REPOSITORY / "notebooks" / "exercises").rglob("ex*.ipynb"))
 MACHINE_PATH = re.compile(r"(?<![\w.])(/home/|/Users/|/root/|/work/|/tmp/|/opt/)|\b[A-Z]:\\")
 
 
@@ -69,6 +70,12 @@ def test_code_cells_are_short_and_valid(notebook):
     for cell in code_cells(notebook):
         assert len(cell.source.splitlines()) <= 25, cell.id
         ast.parse(TransformerManager().transform_cell(cell.source))
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_code_cells_of_exercises_are_short(exercise):
+    for cell in code_cells(nbformat.read(exercise, as_version=4)):
+        assert len(cell.source.splitlines()) <= 25, cell.id
 
 
 def test_it_has_a_title_a_promise_and_a_time(path, notebook):
