@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
     """Lets the C library keep what was freed for what is allocated next, instead of giving it back.
 
     A training step on a CPU frees and allocates tensors of megabytes at every operation. glibc maps each of
-    them anew, and the kernel clears its pages one by one: on a virtual machine that takes longer than the
+    them anew, and the kernel clears its pages one by one: on a virtual machine that can take as long as the
     arithmetic. The price is that the process stays as large as it once was.
 
     Returns:

@@ -148,7 +148,7 @@ def run_notebook(
     if not executed.exists():
         nothing = f"nothing was executed (exit code {watched.exit_code})"
         outcome.failures.append(
-            failure or (nothing if watched.limit is None else f"{over_time}, at the start")
+            failure or (f"{over_time}, at the start" if watched.limit == "time" else nothing)
         )
         return outcome
     document = nbformat.read(executed, as_version=4)
