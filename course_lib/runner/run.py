@@ -124,8 +124,8 @@ def run_notebook(
 
     It is stopped at `deadline_seconds`, by default twice its time budget and at least a minute more than it:
     the time budget is a gate, and a slow run should still show its metrics. With `jobs` running at once,
-    each gets so many times its budget of seconds, and only a notebook alone shows a bar. Setting `stop` from
-    another thread ends the run.
+    each gets so many times its budget of seconds and its share of the cores, and only a notebook alone shows
+    a bar. Setting `stop` from another thread ends the run.
     """
     name = notebook.stem
     budget = expectations.get((name, profile), DEFAULT_BUDGETS[profile]).wall_seconds * jobs
@@ -137,8 +137,13 @@ def run_notebook(
         watched = watch(
             [sys.executable, "-m", "course_lib.runner.execute", *map(str, arguments)],
             deadline_seconds=deadline_seconds,
-            # The kernel must be this Python, not one that the user registered under the name python3.
-            env={**os.environ, "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+            env={
+                **os.environ,
+                # The kernel must be this Python, not one that the user registered under the name python3.
+                "JUPYTER_PREFER_ENV_PATH": "1",
+                "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+                **_share_of_the_cores(jobs),
+            },
             stop=stop,
         )
         failure = json.loads(status.read_text(encoding="utf-8")) if status.exists() else None
@@ -181,6 +186,13 @@ def run_notebook(
             jobs=jobs,
         )
     return outcome
+
+
+def _share_of_the_cores(jobs: int) -> dict[str, str]:
+    """What tells TensorFlow to use no more cores than its share: more threads than cores slow all down."""
+    if jobs == 1:
+        return {}
+    return {"TF_NUM_INTRAOP_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
 
 
 def failed_notebooks(profile: str, *, out: Path | None = None, root: Path = REPOSITORY) -> list[str]:

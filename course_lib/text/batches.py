@@ -11,6 +11,9 @@ from course_lib.text.padding import pad
 
 # Stands in the place of a label where there is padding; losses leave it out.
 IGNORED_LABEL = -1
+# With a second worker Keras leaves out tf.data's autotuning, whose thread sleeps for 5, 10, 20 seconds and
+# more and may be waited for at the end of a pass; the order of the batches stays the same.
+NUM_WORKERS = 2
 
 
 class BucketedBatches(keras.utils.PyDataset):
@@ -56,7 +59,7 @@ class BucketedBatches(keras.utils.PyDataset):
         bucket_lengths: Sequence[int],
         seed: int | None = None,
     ):
-        super().__init__()
+        super().__init__(workers=NUM_WORKERS)
         if labels is not None and token_labels is not None:
             raise UsageError("Batches have labels or token_labels, not both: leave one of them out.")
         self._inputs = sequences if isinstance(sequences, Mapping) else None
@@ -177,7 +180,7 @@ class ShardedBatches(keras.utils.PyDataset):
     """
 
     def __init__(self, batches: BucketedBatches, num_processes: int, process_id: int):
-        super().__init__()
+        super().__init__(workers=NUM_WORKERS)
         share = rows_of_share(batches.batch_size, num_processes)
         self._batches = batches
         self._rows = slice(process_id * share, (process_id + 1) * share)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from course_lib.errors import UsageError
+from course_lib.text.batches import NUM_WORKERS
 from course_lib.text.padding import pad
 from course_lib.text.subwords import END_ID, START_ID
 
@@ -43,7 +44,7 @@ class PairBatches(keras.utils.PyDataset):
         max_tokens: int,
         seed: int | None = None,
     ):
-        super().__init__()
+        super().__init__(workers=NUM_WORKERS)
         if len(sources) != len(targets) or len(sources) == 0:
             raise UsageError(
                 f"There are {len(sources)} sources and {len(targets)} targets: batches take at least one "

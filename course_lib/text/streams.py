@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from course_lib.errors import UsageError
+from course_lib.text.batches import NUM_WORKERS
 from course_lib.text.vocabulary import Vocabulary
 
 # Stands after each text of a stream; the vocabulary holds it like any other token.
@@ -59,7 +60,7 @@ class StreamBatches(keras.utils.PyDataset):
         num_steps: int,
         directions: Sequence[str] = ("forward",),
     ):
-        super().__init__()
+        super().__init__(workers=NUM_WORKERS)
         check_directions(directions)
         if batch_size < 1 or num_steps < 1:
             raise UsageError(

@@ -106,6 +106,15 @@ def test_two_at_once_and_each_after_those_whose_artifacts_it_reads(make_course, 
     assert list(stored["notebooks"]) == list(outcomes)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_notebooks_side_by_side_share_the_cores(make_course, monkeypatch, jobs):
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    told = 'import os\nlesson.record("threads", int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0)))'
+    root = make_course({"01_tells": [LESSON, told]})
+    assert run([], "smoke", jobs=jobs, root=root)["01_tells"].metrics == {"threads": {1: 0, 2: 3}[jobs]}
+
+
 def test_a_hang_is_stopped_and_nothing_is_left_behind(make_course, tmp_path):
     detached = (
         "import subprocess, sys\n"

@@ -6,11 +6,14 @@ import keras
 import nbformat
 import numpy as np
 import pytest
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
 from course_lib.errors import UsageError
 from course_lib.models.classifier import build_classifier, build_regressor
 from course_lib.models.encoder import build_encoder
-from course_lib.text.batches import BucketedBatches
+from course_lib.text.batches import BucketedBatches, ShardedBatches
+from course_lib.text.pairs import PairBatches
+from course_lib.text.streams import StreamBatches
 from course_lib.training import (
     compile_classifier,
     compile_regressor,
@@ -356,3 +359,29 @@ def test_a_regressor_learns_a_mean():
         model, BucketedBatches(sequences, targets, batch_size=4, bucket_lengths=BUCKETS), epochs=40, verbose=0
     )
     np.testing.assert_allclose(one_by_one(model, sequences), 2.5, atol=0.1)
+
+
+def test_keras_takes_the_batches_in_their_order():
+    sequences, labels = random_texts(60)
+    by_fit, by_hand = quick_model(), quick_model()
+    batches = BucketedBatches(sequences, labels, batch_size=4, bucket_lengths=BUCKETS, seed=0)
+    for model in (by_fit, by_hand):
+        compile_classifier(model, keras.optimizers.SGD(0.5, momentum=0.9))
+    train(by_fit, batches, epochs=3, verbose=0)
+    for epoch in range(3):
+        batches.epoch = epoch
+        for index in range(len(batches)):
+            by_hand.train_on_batch(*batches[index])
+    for fitted, expected in zip(by_fit.get_weights(), by_hand.get_weights(), strict=True):
+        np.testing.assert_allclose(fitted, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_no_pass_waits_for_the_autotuning_of_tf_data():
+    bucketed = BucketedBatches([[2], [3]], batch_size=2, bucket_lengths=[4])
+    for batches in (
+        bucketed,
+        ShardedBatches(bucketed, 2, 0),
+        PairBatches([[5]], [[6]], max_tokens=4),
+        StreamBatches(np.arange(10), batch_size=2, num_steps=2),
+    ):
+        assert PyDatasetAdapter(batches).get_tf_dataset().options().autotune.enabled is False
