@@ -44,7 +44,7 @@ def pretend_run(monkeypatch):
         monkeypatch.setattr(
             course_lib.runner, "run", lambda *args, **kwargs: calls.append(("run", args, kwargs)) or outcomes
         )
-        monkeypatch.setattr(course_lib.runner, "report", lambda *_: "the table")
+        monkeypatch.setattr(course_lib.runner, "report", lambda *_, **__: "the table")
         monkeypatch.setattr(course_lib.runner, "save_results", lambda *args: calls.append(("save", args)))
         return calls
 
@@ -67,15 +67,28 @@ def test_help_answers_at_once():
 def test_run_is_red_when_one_gate_is_missed(course, pretend_run):
     calls = pretend_run(a=HELD, b=MISSED)
     assert course("run", "04", "5")[:2] == (1, "\nthe table\n")
-    assert calls == [("run", (["04", "5"], "fast"), {"jobs": 1, "out": None})]
+    assert calls == [("run", (["04", "5"], "fast"), {"jobs": 1, "slack": 1, "out": None})]
 
 
 def test_run_is_green_and_saves_when_asked_or_full(course, pretend_run):
     for arguments, saves in ((("--profile", "smoke"), 0), (("--save",), 1), (("--profile", "full"), 1)):
         calls = pretend_run(a=HELD)
         assert course("run", "--out", "somewhere", *arguments)[0] == 0
-        assert calls[0][2] == {"jobs": 1, "out": Path("somewhere")}
+        assert calls[0][2] == {"jobs": 1, "slack": 1, "out": Path("somewhere")}
         assert [call[0] for call in calls[1:]] == ["save"] * saves
+
+
+@pytest.mark.parametrize("saves", [["--save"], ["--profile", "full"]])
+def test_with_slack_nothing_is_recorded(course, pretend_run, saves):
+    calls = pretend_run(a=HELD)
+    assert course("run", "--slack", "2", *saves) == (
+        2,
+        "",
+        "course: What took longer than its budget is not recorded: leave --slack out.\n",
+    )
+    assert calls == []
+    assert course("run", "--slack", "2", "--out", "somewhere")[0] == 0
+    assert calls == [("run", ([], "fast"), {"jobs": 1, "slack": 2, "out": Path("somewhere")})]
 
 
 def test_failed_runs_again_what_missed_a_gate_and_nothing_else(course, pretend_run, tmp_path):
@@ -83,7 +96,7 @@ def test_failed_runs_again_what_missed_a_gate_and_nothing_else(course, pretend_r
     last = {"a": asdict(HELD), "b": asdict(MISSED), "c": asdict(HELD)}
     (tmp_path / "results.json").write_text(json.dumps({"profile": "fast", "seed": 0, "notebooks": last}))
     assert course("run", "--failed", "--out", str(tmp_path))[0] == 0
-    assert calls == [("run", (["b"], "fast"), {"jobs": 1, "out": tmp_path})]
+    assert calls == [("run", (["b"], "fast"), {"jobs": 1, "slack": 1, "out": tmp_path})]
 
     del last["b"]
     (tmp_path / "results.json").write_text(json.dumps({"profile": "fast", "seed": 0, "notebooks": last}))

@@ -46,6 +46,7 @@ def run(
     profile: str,
     *,
     jobs: int = 1,
+    slack: float = 1,
     seed: int = 0,
     out: Path | None = None,
     root: Path = REPOSITORY,
@@ -56,16 +57,19 @@ def run(
         wanted: "4", "04" or "04_training"; nothing means all.
         profile: "smoke", "fast" or "full".
         jobs: how many run at once; a notebook starts only when those whose artifacts it reads have ended.
+        slack: times may be so many times as long, for a machine that is slow or shared.
         seed: the notebooks' parameter SEED.
         out: folder for the executed notebooks and results.json; default runs/<profile>.
         root: the repository.
 
     Raises:
-        UsageError: unknown profile or notebook, jobs below 1, or a slip in expectations.toml; raised before
-            anything runs.
+        UsageError: unknown profile or notebook, jobs or slack below 1, or a slip in expectations.toml; raised
+            before anything runs.
     """
     if jobs < 1:
         raise UsageError(f"At least one notebook must run at a time, not {jobs}.")
+    if not slack >= 1:
+        raise UsageError(f"The slack is {slack:g}; it must be at least 1.")
     if profile not in PROFILES:
         raise unknown_name("profile", profile, PROFILES)
     notebooks = find_notebooks(root)
@@ -84,7 +88,7 @@ def run(
                     waiting.remove(name)
                     path = selected[name]
                     task = (path, out / path.name, profile, seed, expectations)
-                    running[pool.submit(run_notebook, *task, jobs=jobs, stop=stop)] = name
+                    running[pool.submit(run_notebook, *task, jobs=jobs, slack=slack, stop=stop)] = name
                 # Awake now and then, since on Windows a wait without end is deaf to Ctrl-C.
                 ended, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -118,17 +122,19 @@ def run_notebook(
     *,
     deadline_seconds: float | None = None,
     jobs: int = 1,
+    slack: float = 1,
     stop: threading.Event | None = None,
 ) -> Outcome:
     """Execute one notebook and check it; whatever the notebook does ends up in the outcome's failures.
 
     It is stopped at `deadline_seconds`, by default twice its time budget and at least a minute more than it:
     the time budget is a gate, and a slow run should still show its metrics. With `jobs` running at once,
-    each gets so many times its budget of seconds and its share of the cores, and only a notebook alone shows
-    a bar. Setting `stop` from another thread ends the run.
+    each gets its share of the cores and so many times the time, and only a notebook alone shows a bar; all
+    times are multiplied by `slack`. Setting `stop` from another thread ends the run.
     """
     name = notebook.stem
-    budget = expectations.get((name, profile), DEFAULT_BUDGETS[profile]).wall_seconds * jobs
+    stretch = jobs * slack
+    budget = expectations.get((name, profile), DEFAULT_BUDGETS[profile]).wall_seconds * stretch
     deadline_seconds = deadline_seconds or max(2 * budget, budget + 60)
     executed.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -183,7 +189,7 @@ def run_notebook(
             metrics=outcome.metrics,
             wall_seconds=outcome.wall_seconds,
             peak_memory_mb=outcome.peak_memory_mb,
-            jobs=jobs,
+            stretch=stretch,
         )
     return outcome
 
@@ -211,8 +217,11 @@ def failed_notebooks(profile: str, *, out: Path | None = None, root: Path = REPO
         raise UsageError(f"{results} is damaged: leave --failed out to run the notebooks anew.") from None
 
 
-def report(outcomes: dict[str, Outcome], profile: str, *, root: Path = REPOSITORY) -> str:
-    """The table that `course run` prints: notebooks with their cost, then metrics with their bounds."""
+def report(outcomes: dict[str, Outcome], profile: str, *, stretch: float = 1, root: Path = REPOSITORY) -> str:
+    """The table that `course run` prints: notebooks with their cost, then metrics with their bounds.
+
+    Bounds on times are shown as they were held to, multiplied by `stretch`, jobs * slack of the run.
+    """
     expectations = load_expectations(root / "notebooks" / "expectations.toml", find_notebooks(root))
     rows = [["notebook", "status", "seconds", "MB"]]
     measured = [["notebook", "metric", "value", "bound", ""]]
@@ -221,7 +230,8 @@ def report(outcomes: dict[str, Outcome], profile: str, *, root: Path = REPOSITOR
         status = "failed" if outcome.failures else "ok"
         rows.append([name, status, f"{outcome.wall_seconds:.1f}", f"{outcome.peak_memory_mb:.0f}"])
         failures += [f"{name}: {failure}" for failure in outcome.failures]
-        bounds = expectations[name, profile].metrics if (name, profile) in expectations else {}
+        known = (name, profile) in expectations
+        bounds = expectations[name, profile].stretched(stretch).metrics if known else {}
         for metric in dict.fromkeys([*outcome.metrics, *bounds]):
             value, bound = outcome.metrics.get(metric), bounds.get(metric)
             held = value is not None and (profile == "smoke" if bound is None else bound.holds(value))

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from course_lib.errors import UsageError
-from course_lib.runner.gates import load_expectations, missed_gates
+from course_lib.runner.gates import Bound, Expectation, load_expectations, missed_gates
 from course_lib.runner.notebooks import find_notebooks
 from course_lib.runner.run import report, run, run_notebook
 
@@ -212,7 +212,7 @@ def test_each_gate_goes_red(make_course):
     assert 300 < outcomes["03_costly"].peak_memory_mb < 900
     expectations = load_expectations(root / "notebooks/expectations.toml", find_notebooks(root))
     costs = {"metrics": {}, "wall_seconds": 1.9, "peak_memory_mb": 240}
-    assert missed_gates("03_costly", "fast", expectations, jobs=2, **costs) == []
+    assert missed_gates("03_costly", "fast", expectations, stretch=2, **costs) == []
     assert missed_gates("03_costly", "fast", expectations, **costs) == ["took 1.9 s, its time budget is 1 s"]
     assert outcomes["04_no_section"].failures == ["expectations.toml has no section [04_no_section.fast]"]
     lines = report(outcomes, "fast", root=root).splitlines()
@@ -225,6 +225,34 @@ def test_each_gate_goes_red(make_course):
         ["f1", "–", "≥", "0.5", "MISSED"],
     ]
     assert "02_bad: f1 was not recorded" in lines
+
+
+def test_times_alone_are_stretched():
+    bounds = {
+        "train_seconds": Bound(max=60),
+        "greedy_ms": Bound(max=20),
+        "gigaflops_per_second": Bound(min=1),
+        "accuracy": Bound(min=0.8, max=0.9),
+    }
+    expectations = {("01_any", "fast"): Expectation(100, 1000, bounds)}
+    measured = {"train_seconds": 90, "greedy_ms": 30, "gigaflops_per_second": 1, "accuracy": 0.9}
+
+    def missed(**changed):
+        return missed_gates(
+            "01_any",
+            "fast",
+            expectations,
+            metrics={**measured, **changed},
+            wall_seconds=150,
+            peak_memory_mb=1000,
+            stretch=1.5,
+        )
+
+    assert missed() == []
+    assert missed(accuracy=0.91) == ["accuracy = 0.91, must be ≥ 0.8 and ≤ 0.9"]
+    assert missed(train_seconds=91) == ["train_seconds = 91, must be ≤ 90"]
+    assert missed(greedy_ms=31) == ["greedy_ms = 31, must be ≤ 30"]
+    assert missed(gigaflops_per_second=0.9) == ["gigaflops_per_second = 0.9, must be ≥ 1"]
 
 
 def test_a_skipped_cell_and_two_values_for_one_name_are_failures(make_course, tmp_path):
@@ -251,6 +279,8 @@ def test_unknown_names_are_refused_before_anything_runs(make_course):
         run(["7"], "smoke", root=root)
     with pytest.raises(UsageError, match="At least one notebook must run at a time, not 0"):
         run([], "smoke", jobs=0, root=root)
+    with pytest.raises(UsageError, match=r"The slack is 0\.5; it must be at least 1"):
+        run([], "smoke", slack=0.5, root=root)
     assert not (root / "runs").exists()
 
 
