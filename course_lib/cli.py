@@ -1,5 +1,6 @@
 """The `course` command: thin; what it does stands in `course_lib.data`, `.runner` and the other rooms."""
 
+import math
 import os
 import signal
 import sys
@@ -132,6 +133,9 @@ def run_notebooks(
     slack: Annotated[
         float, typer.Option(help="Times may be so many times as long: for a slow or shared machine.")
     ] = 1,
+    within: Annotated[
+        float, typer.Option(metavar="MINUTES", help="After so many no further notebook starts.")
+    ] = math.inf,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only those that missed a gate in the last run of the profile.")
     ] = False,
@@ -148,11 +152,12 @@ def run_notebooks(
             return
     if slack > 1 and (save or profile == "full"):
         raise UsageError("What took longer than its budget is not recorded: leave --slack out.")
-    outcomes = run(notebooks or [], profile, jobs=jobs, slack=slack, out=out)
+    outcomes = run(notebooks or [], profile, jobs=jobs, slack=slack, within_minutes=within, out=out)
     print("\n" + report(outcomes, profile, stretch=jobs * slack))
     if save or profile == "full":
         save_results(outcomes, profile)
-    if any(outcome.failures for outcome in outcomes.values()):
+    still_failed = failed and len(outcomes) < len(notebooks or [])
+    if still_failed or any(outcome.failures for outcome in outcomes.values()):
         raise typer.Exit(1)
 
 

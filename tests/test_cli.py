@@ -1,6 +1,7 @@
 """The `course` command: exit codes, one sentence an error, a traceback only with --debug."""
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from course_lib import cli, distributed
 from course_lib.errors import CourseError
 from course_lib.runner import Outcome
 
+# What `course run` asks for where nothing is said.
+PLAIN = {"jobs": 1, "slack": 1, "within_minutes": math.inf}
 HELD = Outcome(
     [], 1.0, 1.0, {"accuracy": 0.9}, {"device": "2 CPU cores", "python": "3", "tensorflow": "2", "keras": "3"}
 )
@@ -67,14 +70,14 @@ def test_help_answers_at_once():
 def test_run_is_red_when_one_gate_is_missed(course, pretend_run):
     calls = pretend_run(a=HELD, b=MISSED)
     assert course("run", "04", "5")[:2] == (1, "\nthe table\n")
-    assert calls == [("run", (["04", "5"], "fast"), {"jobs": 1, "slack": 1, "out": None})]
+    assert calls == [("run", (["04", "5"], "fast"), {**PLAIN, "out": None})]
 
 
 def test_run_is_green_and_saves_when_asked_or_full(course, pretend_run):
     for arguments, saves in ((("--profile", "smoke"), 0), (("--save",), 1), (("--profile", "full"), 1)):
         calls = pretend_run(a=HELD)
         assert course("run", "--out", "somewhere", *arguments)[0] == 0
-        assert calls[0][2] == {"jobs": 1, "slack": 1, "out": Path("somewhere")}
+        assert calls[0][2] == {**PLAIN, "out": Path("somewhere")}
         assert [call[0] for call in calls[1:]] == ["save"] * saves
 
 
@@ -88,7 +91,7 @@ def test_with_slack_nothing_is_recorded(course, pretend_run, saves):
     )
     assert calls == []
     assert course("run", "--slack", "2", "--out", "somewhere")[0] == 0
-    assert calls == [("run", ([], "fast"), {"jobs": 1, "slack": 2, "out": Path("somewhere")})]
+    assert calls == [("run", ([], "fast"), {**PLAIN, "slack": 2, "out": Path("somewhere")})]
 
 
 def test_failed_runs_again_what_missed_a_gate_and_nothing_else(course, pretend_run, tmp_path):
@@ -96,7 +99,13 @@ def test_failed_runs_again_what_missed_a_gate_and_nothing_else(course, pretend_r
     last = {"a": asdict(HELD), "b": asdict(MISSED), "c": asdict(HELD)}
     (tmp_path / "results.json").write_text(json.dumps({"profile": "fast", "seed": 0, "notebooks": last}))
     assert course("run", "--failed", "--out", str(tmp_path))[0] == 0
-    assert calls == [("run", (["b"], "fast"), {"jobs": 1, "slack": 1, "out": tmp_path})]
+    assert calls == [("run", (["b"], "fast"), {**PLAIN, "out": tmp_path})]
+
+    calls = pretend_run()
+    assert course("run", "--failed", "--within", "3", "--out", str(tmp_path))[0] == 1, "b was left out"
+    assert calls[0][2]["within_minutes"] == 3
+    pretend_run()
+    assert course("run", "--within", "3")[0] == 0
 
     del last["b"]
     (tmp_path / "results.json").write_text(json.dumps({"profile": "fast", "seed": 0, "notebooks": last}))

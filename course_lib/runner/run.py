@@ -1,10 +1,12 @@
 """`course run`: each notebook in its own process, under its budgets, then held to its bounds."""
 
 import json
+import math
 import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
@@ -47,6 +49,7 @@ def run(
     *,
     jobs: int = 1,
     slack: float = 1,
+    within_minutes: float = math.inf,
     seed: int = 0,
     out: Path | None = None,
     root: Path = REPOSITORY,
@@ -58,6 +61,7 @@ def run(
         profile: "smoke", "fast" or "full".
         jobs: how many run at once; a notebook starts only when those whose artifacts it reads have ended.
         slack: times may be so many times as long, for a machine that is slow or shared.
+        within_minutes: after so many no further notebook starts; what was left out is not in the outcomes.
         seed: the notebooks' parameter SEED.
         out: folder for the executed notebooks and results.json; default runs/<profile>.
         root: the repository.
@@ -79,10 +83,17 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     before = predecessors(selected)
     waiting, running, outcomes = list(selected), {}, {}
+    last_start = time.monotonic() + 60 * within_minutes
     stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         try:
             while waiting or running:
+                if waiting and time.monotonic() >= last_start:
+                    print(
+                        f"Not run, since {within_minutes:g} minutes were over: {', '.join(waiting)}",
+                        flush=True,
+                    )
+                    waiting.clear()
                 ready = [name for name in waiting if before[name] <= outcomes.keys()]
                 for name in ready[: jobs - len(running)]:
                     waiting.remove(name)
@@ -105,7 +116,7 @@ def run(
         except BaseException:
             stop.set()
             raise
-    return {name: outcomes[name] for name in selected}
+    return {name: outcomes[name] for name in selected if name in outcomes}
 
 
 def _say_how_it_went(name: str, outcome: Outcome) -> None:

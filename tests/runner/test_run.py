@@ -106,6 +106,15 @@ def test_two_at_once_and_each_after_those_whose_artifacts_it_reads(make_course, 
     assert list(stored["notebooks"]) == list(outcomes)
 
 
+def test_no_notebook_starts_once_the_time_is_over(make_course, capsys):
+    root = make_course({"01_first": ["import time; time.sleep(3)"], "02_second": ["1"], "03_third": ["1"]})
+    outcomes = run([], "smoke", within_minutes=1 / 60, root=root)
+    assert list(outcomes) == ["01_first"] and outcomes["01_first"].failures == []
+    assert "Not run, since 0.0166667 minutes were over: 02_second, 03_third" in capsys.readouterr().out
+    stored = json.loads((root / "runs/smoke/results.json").read_text(encoding="utf-8"))
+    assert list(stored["notebooks"]) == ["01_first"]
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_notebooks_side_by_side_share_the_cores(make_course, monkeypatch, jobs):
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
