@@ -12,8 +12,9 @@ from course_lib.text.padding import pad
 # Stands in the place of a label where there is padding; losses leave it out.
 IGNORED_LABEL = -1
 # With a second worker Keras leaves out tf.data's autotuning, whose thread sleeps for 5, 10, 20 seconds and
-# more and may be waited for at the end of a pass; the order of the batches stays the same.
-NUM_WORKERS = 2
+# more and may be waited for at the end of a pass; the order of the batches stays the same. Other backends do
+# without tf.data, and there Keras draws a batch to build the model, which more workers would not serve again.
+NUM_WORKERS = 2 if keras.backend.backend() == "tensorflow" else 1
 
 
 class BucketedBatches(keras.utils.PyDataset):

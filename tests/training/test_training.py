@@ -376,6 +376,7 @@ def test_keras_takes_the_batches_in_their_order():
         np.testing.assert_allclose(fitted, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data feeds TensorFlow alone")
 def test_no_pass_waits_for_the_autotuning_of_tf_data():
     bucketed = BucketedBatches([[2], [3]], batch_size=2, bucket_lengths=[4])
     for batches in (
