@@ -157,7 +157,7 @@ def run_notebooks(
     if save or profile == "full":
         save_results(outcomes, profile)
     still_failed = failed and len(outcomes) < len(notebooks or [])
-    if still_failed or any(outcome.failures for outcome in outcomes.values()):
+    if not outcomes or still_failed or any(outcome.failures for outcome in outcomes.values()):
         raise typer.Exit(1)
 
 

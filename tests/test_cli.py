@@ -104,7 +104,8 @@ def test_failed_runs_again_what_missed_a_gate_and_nothing_else(course, pretend_r
     calls = pretend_run()
     assert course("run", "--failed", "--within", "3", "--out", str(tmp_path))[0] == 1, "b was left out"
     assert calls[0][2]["within_minutes"] == 3
-    pretend_run()
+    assert course("run", "--within", "3")[0] == 1, "no notebook was run"
+    pretend_run(a=HELD)
     assert course("run", "--within", "3")[0] == 0
 
     del last["b"]
