@@ -45,7 +45,8 @@ def imdb(sizes: Sizes) -> list[Figure]:
     """The classifier: as the course trains it, as Keras's guides do, and in PyTorch where that is installed.
 
     All train the same network with Adam in batches of 64. The plain way pads all reviews to the longest and
-    leaves everything else to Keras; PyTorch gets the course's own batches.
+    leaves everything else to Keras, tf.data's autotuning with its wait at the end of a pass included
+    (`text.batches.NUM_WORKERS`); PyTorch gets the course's own batches.
     """
     ids, labels, vocabulary_size = encoded_reviews(sizes)
     batches = bucketed(ids, labels)
@@ -87,8 +88,8 @@ def imdb(sizes: Sizes) -> list[Figure]:
 def conll(sizes: Sizes) -> list[Figure]:
     """The tagger on sentences: the same BiLSTM-CRF, fed by length or padded to the longest sentence.
 
-    Both train with Adam in batches of 32. The longest sentence is that of the whole training split, also
-    where only a part of it is trained on.
+    Both train with Adam in batches of 32, the padded way with Keras's own wait at the end of a pass. The
+    longest sentence is that of the whole training split, also where only a part of it is trained on.
     """
     corpus = load_conll2003("train")
     sentences, longest = corpus[: sizes.sentences], max(len(sentence.tokens) for sentence in corpus)
