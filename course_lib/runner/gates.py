@@ -12,13 +12,14 @@ from course_lib.session import PROFILES, number_text
 
 @dataclass(frozen=True)
 class Bound:
-    """What one metric must be; `text` names it for people."""
+    """What one metric must be; `text` names it for people, a `headline` goes into README's short table."""
 
     min: float | None = None
     max: float | None = None
     equals: float | None = None
     tolerance: float = 0.0
     text: str = ""
+    headline: bool = False
 
     def __str__(self) -> str:
         if self.equals is not None:
@@ -131,10 +132,12 @@ def _bound(content: Any, where: str) -> Bound:
             f"{where}: write a bound like {{ min = 0.9 }} or {{ equals = 1, tolerance = 1e-6 }}."
         )
     _check_keys(content, Bound, where)
-    limits = {key: value for key, value in content.items() if key != "text"}
-    if not all(map(_is_number, limits.values())) or not isinstance(content.get("text", ""), str):
-        raise UsageError(f"{where}: min, max, equals and tolerance are numbers, text is a string.")
+    limits = {key: value for key, value in content.items() if key not in ("text", "headline")}
     bound = Bound(**content)
+    if not all(map(_is_number, limits.values())) or not isinstance(bound.text, str):
+        raise UsageError(f"{where}: min, max, equals and tolerance are numbers, text is a string.")
+    if not isinstance(bound.headline, bool):
+        raise UsageError(f"{where}: headline is true or false.")
     if (bound.equals is None) == (bound.min is None and bound.max is None):
         raise UsageError(f"{where}: give min, max or both, or else equals.")
     if "tolerance" in content and bound.equals is None:

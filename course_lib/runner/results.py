@@ -10,7 +10,7 @@ import nbformat
 
 from course_lib.errors import CourseError
 from course_lib.files import write_atomically
-from course_lib.runner.gates import load_expectations
+from course_lib.runner.gates import Bound, load_expectations
 from course_lib.runner.notebooks import find_notebooks
 from course_lib.runner.run import Outcome
 from course_lib.session import REPOSITORY, number_text
@@ -112,23 +112,35 @@ def _results_table(notebooks: Mapping[str, Path], results: Mapping[str, Any], ro
     expectations = load_expectations(root / "notebooks" / "expectations.toml", notebooks)
     versions = results["environment"]
     devices = " and ".join(sorted({entry["device"] for entry in measured.values()}))
-    lines = [
-        f"Measured by `course run --profile full` on {devices} with Python {versions['python']}, "
-        f"TensorFlow {versions['tensorflow']} and Keras {versions['keras']}.",
-        "",
-        "| notebook | what | value | bound |",
-        "|---|---|---|---|",
-    ]
+    headlines, rows = [], []
     for name in notebooks:
         bounds = expectations[name, "full"].metrics if (name, "full") in expectations else {}
         metrics = measured.get(name, {}).get("metrics", {})
         # In the order of expectations.toml, where a text may refer to the line above it.
         for metric in [*(m for m in bounds if m in metrics), *(m for m in metrics if m not in bounds)]:
-            value = metrics[metric]
-            bound = bounds.get(metric)
-            what = bound.text if bound and bound.text else metric.replace("_", " ")
-            lines.append(f"| {name[:2]} | {what} | {number_text(value)} | {bound or '–'} |")
-    return "\n".join(lines)
+            bound = bounds.get(metric, Bound())
+            what = bound.text or metric.replace("_", " ")
+            row = f"| {name[:2]} | {what} | {number_text(metrics[metric])} | {str(bound) or '–'} |"
+            rows.append(row)
+            if bound.headline:
+                headlines.append(row)
+    head = "| notebook | what | value | bound |\n|---|---|---|---|"
+    return "\n".join(
+        [
+            f"Measured by `course run --profile full` on {devices} with Python {versions['python']}, "
+            f"TensorFlow {versions['tensorflow']} and Keras {versions['keras']}.",
+            "",
+            head,
+            *headlines,
+            "",
+            f"<details><summary>All {len(rows)} recorded numbers</summary>",
+            "",
+            head,
+            *rows,
+            "",
+            "</details>",
+        ]
+    )
 
 
 def _time_line(name: str, results: Mapping[str, Any]) -> str:

@@ -316,6 +316,7 @@ def test_unknown_names_are_refused_before_anything_runs(make_course):
         ("metrics.a = { mn = 1 }", "Unknown key .* 'mn'. Did you mean 'min'"),
         ("metrics.a = { min = '1' }", "numbers"),
         ("metrics.a = { min = nan }", "numbers"),
+        ("metrics.a = { min = 1, headline = 1 }", "headline is true or false"),
         ("metrics.a = 1", "write a bound like"),
         ("metrics.a = {}", "give min, max or both"),
         ("metrics.a = { text = 'a' }", "give min, max or both"),
