@@ -103,7 +103,7 @@ def conll(sizes: Sizes) -> list[Figure]:
         bucket_lengths=choose_bucket_lengths(list(map(len, labels)), _NUM_BUCKETS),
         seed=0,
     )
-    ours, plain = tagger(encoder, sizes), tagger(encoder, sizes)
+    ours, plain = tagger(encoder, sizes), _with_keras_lstm(tagger(encoder, sizes))
     compile_tagger(ours, keras.optimizers.Adam())
     plain.compile(optimizer="adam", loss=CRFLoss(plain.layers[-1]))
     arrays = {name: pad(rows, longest) for name, rows in features.items()}
@@ -265,6 +265,18 @@ def tagger(encoder: TaggingEncoder, sizes: Sizes) -> keras.Model:
         allowed=encoder.allowed,
         dropout=0.25,
     )
+
+
+def _with_keras_lstm(model):
+    """A copy, with new weights, whose BiLSTM loops over the time steps as Keras does."""
+
+    def copied(layer):
+        if not isinstance(layer, keras.layers.Bidirectional):
+            return layer.from_config(layer.get_config())
+        lstm = keras.layers.LSTM.from_config(layer.forward_layer.get_config())
+        return keras.layers.Bidirectional(lstm, name=layer.name)
+
+    return keras.models.clone_model(model, clone_function=copied)
 
 
 def _multiplier(dim):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from course_lib.errors import UsageError
+from course_lib.layers.lstm import FusedLSTM
 
 
 def build_encoder(
@@ -52,7 +53,7 @@ def build_encoder(
     if dropout:
         states = keras.layers.SpatialDropout1D(dropout, name="embedding_dropout")(states)
     for layer in range(1, num_layers + 1):
-        lstm = keras.layers.LSTM(hidden_dim, return_sequences=True)
+        lstm = FusedLSTM(hidden_dim, return_sequences=True)
         # (batch, time, 2 * hidden_dim)
         states = keras.layers.Bidirectional(lstm, name=f"bilstm_{layer}")(states)
     if embedding_matrix is not None:

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from course_lib.errors import UsageError, unknown_name
+from course_lib.layers.lstm import FusedLSTM
 from course_lib.models.encoder import build_encoder
 from course_lib.text.streams import check_directions
 
@@ -67,7 +68,7 @@ def build_language_model(
         states = embedding(inputs[direction])  # (batch_size, time, embedding_dim)
         if dropout:
             states = keras.layers.SpatialDropout1D(dropout, name=f"{direction}_input_dropout")(states)
-        lstm = keras.layers.LSTM(hidden_dim, return_sequences=True, stateful=True, name=f"{direction}_lstm")
+        lstm = FusedLSTM(hidden_dim, return_sequences=True, stateful=True, name=f"{direction}_lstm")
         states = lstm(states)  # (batch_size, time, hidden_dim)
         if dropout:
             states = keras.layers.SpatialDropout1D(dropout, name=f"{direction}_output_dropout")(states)

@@ -6,6 +6,7 @@ from keras import ops
 
 from course_lib.errors import UsageError
 from course_lib.layers.attention import LuongAttention
+from course_lib.layers.lstm import FusedLSTM
 from course_lib.layers.merging import MaskedConcatenate
 from course_lib.layers.pooling import MaskedMaxMeanPooling
 from course_lib.question_answering import FLAGS, NO_ANSWER, PASSAGE, QUESTION, Network
@@ -88,7 +89,7 @@ def _read(encoder, attention_dim, hidden_dim, dropout):
     fused, _ = attention([states, roles])  # (batch, time, 3 * features + 7)
     if dropout:
         fused = keras.layers.SpatialDropout1D(dropout, name="fused_dropout")(fused)
-    lstm = keras.layers.LSTM(hidden_dim, return_sequences=True)
+    lstm = FusedLSTM(hidden_dim, return_sequences=True)
     states = keras.layers.Bidirectional(lstm, name="reading_bilstm")(fused)  # (batch, time, 2 * hidden_dim)
     if dropout:
         states = keras.layers.SpatialDropout1D(dropout, name="state_dropout")(states)

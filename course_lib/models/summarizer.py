@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from course_lib.errors import UsageError
+from course_lib.layers.lstm import FusedLSTM
 from course_lib.layers.merging import MaskedConcatenate
 from course_lib.layers.pooling import MaskedMeanPooling
 
@@ -66,7 +67,7 @@ def build_summarizer(
         vectors = SentenceEncoder(word_encoder, name="sentence_encoder")(token_ids)
         sentences = keras.layers.Concatenate(name="sentences")([sentences, vectors])
         inputs = [token_ids, features]
-    lstm = keras.layers.LSTM(hidden_dim, return_sequences=True)
+    lstm = FusedLSTM(hidden_dim, return_sequences=True)
     dropped = keras.layers.Dropout(dropout, name="sentence_dropout")(sentences)
     context = keras.layers.Bidirectional(lstm, name="document_bilstm")(dropped, mask=is_sentence)
     context = keras.layers.Dropout(dropout, name="context_dropout")(context)

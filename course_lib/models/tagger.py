@@ -7,6 +7,7 @@ import numpy as np
 
 from course_lib.errors import UsageError, unknown_name
 from course_lib.layers.crf import CRF
+from course_lib.layers.lstm import FusedLSTM
 from course_lib.layers.merging import MaskedConcatenate
 from course_lib.layers.tokens import CharacterCNN, WordDropout
 from course_lib.text.features import CASING_VOCABULARY
@@ -96,7 +97,7 @@ def build_tagger(
     if dropout:
         states = keras.layers.SpatialDropout1D(dropout, name="feature_dropout")(states)
     for layer in range(1, num_layers + 1):
-        lstm = keras.layers.LSTM(hidden_dim, return_sequences=True)
+        lstm = FusedLSTM(hidden_dim, return_sequences=True)
         # (batch, time, 2 * hidden_dim)
         states = keras.layers.Bidirectional(lstm, name=f"bilstm_{layer}")(states)
         if layer_normalization:

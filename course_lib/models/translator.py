@@ -6,6 +6,7 @@ from keras import ops
 
 from course_lib.errors import UsageError
 from course_lib.layers.attention import LuongAttention
+from course_lib.layers.lstm import FusedLSTM
 from course_lib.text.subwords import START_ID
 from course_lib.text.vocabulary import PAD_ID, UNKNOWN_ID
 from course_lib.translation import SearchNetwork
@@ -72,7 +73,7 @@ def _encoder(vocabulary_size, embedding_dim, hidden_dim, dropout):
     vectors = embedding(source_ids)  # (batch, source_time, embedding_dim)
     if dropout:
         vectors = keras.layers.SpatialDropout1D(dropout, name="source_dropout")(vectors)
-    lstm = keras.layers.LSTM(hidden_dim, return_sequences=True, return_state=True)
+    lstm = FusedLSTM(hidden_dim, return_sequences=True, return_state=True)
     bilstm = keras.layers.Bidirectional(lstm, name="bilstm")
     # states (batch, source_time, 2 * hidden_dim); the four others (batch, hidden_dim)
     states, forward_hidden, forward_cell, backward_hidden, backward_cell = bilstm(vectors)
@@ -102,7 +103,7 @@ def _decoder(vocabulary_size, embedding_dim, hidden_dim, dropout):
     if dropout:
         vectors = keras.layers.SpatialDropout1D(dropout, name="target_dropout")(vectors)
     # Padding stands on the right: no earlier step sees it, so that the decoder needs no mask.
-    lstm = keras.layers.LSTM(hidden_dim, return_sequences=True, return_state=True, name="lstm")
+    lstm = FusedLSTM(hidden_dim, return_sequences=True, return_state=True, name="lstm")
     queries, hidden, cell = lstm(vectors, initial_state=[inputs["hidden"], inputs["cell"]])
     context, weights = LuongAttention(name="attention")(
         queries, inputs["keys"], inputs["states"], source_mask=inputs["source_mask"]

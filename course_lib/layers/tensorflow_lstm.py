@@ -1,0 +1,99 @@
+"""The LSTM on TensorFlow without a GPU: a fused operation forwards, few operations a step backwards."""
+
+import tensorflow as tf
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU, where cuDNN is faster than anything here."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def fused_loop(sequences, initial_state, mask, weights, *, go_backwards, cells_are_used):
+    """What `keras.layers.RNN.inner_loop` returns: the last output, all of them, and the two last states.
+
+    Shapes: sequences (batch, time, features), initial_state two of (batch, hidden), mask None or bool
+    (batch, time), weights (features, 4 * hidden), (hidden, 4 * hidden) and (4 * hidden,), gates i, f, c, o.
+    """
+    num_steps = tf.shape(sequences)[1]
+    steps = tf.transpose(sequences, (1, 0, 2))  # (time, batch, features)
+    if mask is None:
+        lengths = tf.fill(tf.shape(sequences)[:1], num_steps)
+    else:
+        lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+        message = "A mask must be True up to each row's end and False after it: pad on the right."
+        tf.debugging.assert_equal(mask, tf.sequence_mask(lengths, num_steps), message)
+    if go_backwards:
+        # Padding stays at the end, where no real step comes after it.
+        steps = tf.reverse_sequence(steps, lengths, seq_axis=0, batch_axis=1)
+    hidden, cells = _walk(steps, *initial_state, *weights, cells_are_used=cells_are_used)
+    last = tf.stack([tf.maximum(lengths - 1, 0), tf.range(tf.shape(lengths)[0])], axis=1)
+    states = [
+        tf.where(lengths[:, None] > 0, tf.gather_nd(walked, last), start)
+        for walked, start in zip((hidden, cells), initial_state, strict=True)
+    ]
+    if mask is not None:
+        hidden *= tf.transpose(tf.cast(mask, hidden.dtype))[..., None]
+        if go_backwards:
+            # Keras's order: all steps reversed, padding first.
+            hidden = tf.reverse(tf.reverse_sequence(hidden, lengths, seq_axis=0, batch_axis=1), axis=[0])
+    return hidden[-1], tf.transpose(hidden, (1, 0, 2)), states
+
+
+def _walk(steps, hidden, cell, kernel, recurrent, bias, *, cells_are_used):
+    """Hidden and cell states (time, batch, hidden) after each of the steps (time, batch, features)."""
+
+    @tf.custom_gradient
+    def walk(steps, hidden, cell, kernel, recurrent, bias):
+        num_steps = tf.shape(steps)[0]
+        none = tf.zeros_like(recurrent[:, 0])  # no gate looks at the cell
+        i, cells, f, o, c, tanh_cells, hiddens = tf.raw_ops.BlockLSTMV2(
+            seq_len_max=tf.cast(num_steps, tf.int64),
+            x=steps,
+            cs_prev=cell,
+            h_prev=hidden,
+            w=tf.concat([kernel, recurrent], axis=0),
+            wci=none,
+            wcf=none,
+            wco=none,
+            b=bias,
+            cell_clip=0.0,
+        )
+
+        def gradient(d_hiddens, d_cells):
+            """Gradients of the loss by all six arguments, from those by the states."""
+            before = tf.concat([cell[None], cells[:-1]], axis=0)
+            # d gate / d cell for i, f, c and d gate / d hidden for o, before their activations
+            by_gate = tf.concat(
+                [c * i * (1 - i), before * f * (1 - f), i * (1 - c * c), tanh_cells * o * (1 - o)], axis=-1
+            )
+            by_tanh = o * (1 - tanh_cells * tanh_cells)  # d hidden / d cell
+            back = tf.transpose(recurrent)
+
+            def step(time, d_hidden, d_cell, d_gates):
+                d_hidden += d_hiddens[time]
+                d_cell += d_hidden * by_tanh[time]
+                if cells_are_used:
+                    d_cell += d_cells[time]
+                d_gate = tf.concat([d_cell, d_cell, d_cell, d_hidden], axis=-1) * by_gate[time]
+                d_gates = d_gates.write(time, d_gate)
+                return time - 1, tf.matmul(d_gate, back), d_cell * f[time], d_gates
+
+            d_gates = tf.TensorArray(steps.dtype, num_steps, element_shape=(None, bias.shape[0]))
+            start = num_steps - 1, tf.zeros_like(hidden), tf.zeros_like(cell), d_gates
+            _, d_hidden, d_cell, d_gates = tf.while_loop(lambda time, *_: time >= 0, step, start)
+            d_gates = d_gates.stack()  # (time, batch, 4 * hidden)
+            flat = tf.reshape(d_gates, (-1, bias.shape[0]))
+            inputs = tf.reshape(steps, (-1, kernel.shape[0]))
+            came = tf.reshape(tf.concat([hidden[None], hiddens[:-1]], axis=0), (-1, recurrent.shape[0]))
+            return (
+                tf.reshape(tf.matmul(flat, kernel, transpose_b=True), tf.shape(steps)),
+                d_hidden,
+                d_cell,
+                tf.matmul(inputs, flat, transpose_a=True),
+                tf.matmul(came, flat, transpose_a=True),
+                tf.reduce_sum(flat, axis=0),
+            )
+
+        return (hiddens, cells), gradient
+
+    return walk(steps, hidden, cell, kernel, recurrent, bias)
