@@ -1,1 +1,1 @@
-"""Layers that Keras lacks."""
+"""Layers that Keras lacks, or computes slowly on a CPU."""
