@@ -5,12 +5,13 @@ import keras
 
 @keras.saving.register_keras_serializable("course_lib")
 class FusedLSTM(keras.layers.LSTM):
-    """`keras.layers.LSTM` with the same weights and results, trained in about half the time on a CPU.
+    """`keras.layers.LSTM` with the same weights and results, trained faster on a CPU.
 
     On a CPU Keras walks through the time steps with many small operations, and back through all of them,
     adding to each weight's gradient at each step. Here one operation of TensorFlow walks forwards. The way
     back goes step by step only for what a step needs of the next one; the gradient of each weight is then a
-    single matrix product over all steps.
+    single matrix product over all steps. On two cores a training step of a BiLSTM took 0.5 to 0.6 of Keras's
+    time with 128 units in each direction and 0.75 to 0.9 with 64, and it is traced in half the time.
 
     This holds on TensorFlow without a GPU, in float32, for Keras's default activations, without dropout
     inside of the layer and, where there is a mask, if outputs at padding are to be zero, as in
