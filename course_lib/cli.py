@@ -355,6 +355,8 @@ def check_exercises(
     from course_lib.grading.prove import check_mine, prove
 
     if mine is not None:
+        if len(names or []) > 1:
+            raise UsageError("A notebook is of one exercise: name one with --mine, or none.")
         passed = check_mine(mine, names[0] if names else None, sandbox)
     else:
         passed = prove(names or [], sandbox)

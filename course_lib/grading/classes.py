@@ -17,6 +17,10 @@ from course_lib.grading.exercise import master_path, read_submission
 from course_lib.grading.grade import Settings, grade_content, is_current
 
 
+# Not as a part of a word: alex04 is a student.
+_NAMED = r"(?<![A-Za-z0-9]){}(?!\d)"
+
+
 class Submission(NamedTuple):
     """A file that was handed in; `student` is what it or its folder is called."""
 
@@ -28,7 +32,7 @@ class Submission(NamedTuple):
 def find_submissions(paths: Iterable[Path], exercise: str | None = None) -> list[Submission]:
     """The notebooks in files and folders, each with its exercise and its student.
 
-    The exercise is the last ex03 or the like in the path. The student is the file's name without it or, if
+    The exercise is the last ex03 or the like in the path that does not end a longer word, as in alex04. The student is the file's name without it or, if
     the file is called as the exercise is, the nearest folder that is not.
 
     Args:
@@ -187,13 +191,13 @@ def _grade_on_disk(path: Path, submission: Submission, how: Settings) -> dict[st
 def _submission(path: Path, exercise: str | None) -> Submission:
     known = exercise_names()
     if exercise is None:
-        named = [part for part in re.findall(r"ex\d\d", str(path)) if part in known]
+        named = [part for part in re.findall(_NAMED.format(r"ex\d\d"), str(path)) if part in known]
         if not named:
             raise UsageError(
                 f"{path} does not say which exercise it is ({', '.join(known)}): name it with --exercise."
             )
         exercise = named[-1]
-    own = {exercise, master_path(exercise).stem}
-    rest = re.sub(rf"[ _-]*{master_path(exercise).stem}[ _-]*|[ _-]*{exercise}[ _-]*", "", path.stem)
+    own = (master_path(exercise).stem, exercise)
+    rest = re.sub("|".join(rf"[ _-]*{_NAMED.format(name)}[ _-]*" for name in own), "", path.stem)
     folders = [part for part in path.absolute().parts[:-1] if part not in own]
     return Submission(path, exercise, rest or folders[-1])

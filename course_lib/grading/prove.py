@@ -66,6 +66,8 @@ def check_mine(path: Path, exercise: str | None = None, sandbox: str | None = No
     Raises:
         UsageError, CourseError: no notebook of an exercise, or a sandbox that does not work here.
     """
+    if not path.is_file():
+        raise UsageError(f"{path} is not a file: name your notebook.")
     (submission,) = find_submissions([path], exercise)
     graded = grade_content(
         exercises.read_submission(path), submission.exercise, "mine", settings(sandbox, hidden=False)
