@@ -82,12 +82,13 @@ def test_run_is_green_and_saves_when_asked_or_full(course, pretend_run):
 
 
 @pytest.mark.parametrize("saves", [["--save"], ["--profile", "full"]])
-def test_with_slack_nothing_is_recorded(course, pretend_run, saves):
+@pytest.mark.parametrize("stretched", ["--slack", "--jobs"])
+def test_stretched_times_are_not_recorded(course, pretend_run, stretched, saves):
     calls = pretend_run(a=HELD)
-    assert course("run", "--slack", "2", *saves) == (
+    assert course("run", stretched, "2", *saves) == (
         2,
         "",
-        "course: What took longer than its budget is not recorded: leave --slack out.\n",
+        "course: Only times of notebooks that run alone are recorded: leave --jobs and --slack out.\n",
     )
     assert calls == []
     assert course("run", "--slack", "2", "--out", "somewhere")[0] == 0
@@ -97,9 +98,15 @@ def test_with_slack_nothing_is_recorded(course, pretend_run, saves):
 def test_failed_runs_again_what_missed_a_gate_and_nothing_else(course, pretend_run, tmp_path):
     calls = pretend_run(b=HELD)
     last = {"a": asdict(HELD), "b": asdict(MISSED), "c": asdict(HELD)}
-    (tmp_path / "results.json").write_text(json.dumps({"profile": "fast", "seed": 0, "notebooks": last}))
+    document = {"profile": "fast", "seed": 0, "notebooks": last, "pending": []}
+    (tmp_path / "results.json").write_text(json.dumps(document))
     assert course("run", "--failed", "--out", str(tmp_path))[0] == 0
     assert calls == [("run", (["b"], "fast"), {**PLAIN, "out": tmp_path})]
+
+    (tmp_path / "results.json").write_text(json.dumps({**document, "pending": ["d"]}))
+    calls.clear()
+    assert course("run", "--failed", "--out", str(tmp_path))[0] == 0, "d alone was left out"
+    assert calls[0][1] == (["b", "d"], "fast")
 
     calls = pretend_run()
     assert course("run", "--failed", "--within", "3", "--out", str(tmp_path))[0] == 1, "b was left out"
@@ -109,7 +116,7 @@ def test_failed_runs_again_what_missed_a_gate_and_nothing_else(course, pretend_r
     assert course("run", "--within", "3")[0] == 0
 
     del last["b"]
-    (tmp_path / "results.json").write_text(json.dumps({"profile": "fast", "seed": 0, "notebooks": last}))
+    (tmp_path / "results.json").write_text(json.dumps(document))
     calls.clear()
     assert course("run", "--failed", "--out", str(tmp_path)) == (0, "In the last run every gate held.\n", "")
     (tmp_path / "results.json").write_text('{"notebooks": [')

@@ -14,6 +14,8 @@ from pathlib import Path
 import papermill
 from nbclient.exceptions import DeadKernelError
 
+from course_lib.files import write_atomically
+
 
 def main(notebook: Path, executed: Path, status: Path, profile: str, seed: int, progress: bool) -> None:
     """Execute the notebook from its own folder, as Jupyter does, and write the status file."""
@@ -37,7 +39,7 @@ def main(notebook: Path, executed: Path, status: Path, profile: str, seed: int, 
         failure = "kernel died"
     except Exception as error:
         failure = f"papermill failed: {type(error).__name__}: {error}"
-    status.write_text(json.dumps(failure), encoding="utf-8")
+    write_atomically(status, json.dumps(failure))
 
 
 if __name__ == "__main__":

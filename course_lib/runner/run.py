@@ -110,7 +110,8 @@ def run(
                 if ended:
                     # After every notebook, so that a run that is stopped leaves what it has.
                     measured = {name: asdict(outcomes[name]) for name in selected if name in outcomes}
-                    document = {"profile": profile, "seed": seed, "notebooks": measured}
+                    pending = [name for name in selected if name not in outcomes]
+                    document = {"profile": profile, "seed": seed, "notebooks": measured, "pending": pending}
                     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
                     write_atomically(out / "results.json", text)
         except BaseException:
@@ -164,6 +165,11 @@ def run_notebook(
             stop=stop,
         )
         failure = json.loads(status.read_text(encoding="utf-8")) if status.exists() else None
+    if executed.exists():
+        try:
+            document = nbformat.read(executed, as_version=4)
+        except ValueError:  # papermill was killed while it wrote
+            executed.unlink()
 
     outcome = Outcome([], round(watched.wall_seconds, 1), round(watched.peak_memory_mb))
     over_time = f"over its time budget of {budget:g} s: stopped after {deadline_seconds:g} s"
@@ -173,7 +179,6 @@ def run_notebook(
             failure or (f"{over_time}, at the start" if watched.limit == "time" else nothing)
         )
         return outcome
-    document = nbformat.read(executed, as_version=4)
     where = last_started_cell(document)
     if watched.exit_code is None:
         outcome.failures.append(f"{over_time} in {where}")
@@ -212,18 +217,22 @@ def _share_of_the_cores(jobs: int) -> dict[str, str]:
     return {"TF_NUM_INTRAOP_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
 
 
-def failed_notebooks(profile: str, *, out: Path | None = None, root: Path = REPOSITORY) -> list[str]:
-    """The notebooks that missed a gate in the last run into `out`, by default runs/<profile>.
+def failed_notebooks(profile: str, *, out: Path | None = None) -> tuple[list[str], list[str]]:
+    """What the last run into `out`, by default runs/<profile>, has left to do.
+
+    Returns:
+        The notebooks that missed a gate, and those that it was to run and did not.
 
     Raises:
         UsageError: there was no run, or what it wrote is damaged.
     """
-    results = (out or root / "runs" / profile) / "results.json"
+    results = (out or REPOSITORY / "runs" / profile) / "results.json"
     if not results.exists():
         raise UsageError(f"There is no {results}: leave --failed out to run the notebooks a first time.")
     try:
-        measured = json.loads(results.read_text(encoding="utf-8"))["notebooks"]
-        return [name for name, outcome in measured.items() if outcome["failures"]]
+        document = json.loads(results.read_text(encoding="utf-8"))
+        measured = document["notebooks"]
+        return [name for name in measured if measured[name]["failures"]], list(document["pending"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{results} is damaged: leave --failed out to run the notebooks anew.") from None
 
