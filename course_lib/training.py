@@ -90,11 +90,16 @@ def cosine_schedule(
 
     Args:
         peak: the highest rate.
-        num_steps: of the whole run.
+        num_steps: of the whole run, at least 2.
         warmup_share: share of the steps that rise, at least one step.
+
+    Raises:
+        UsageError: fewer than two steps.
 
     Source: Loshchilov & Hutter 2017, "SGDR", equation 5 without restarts; notebook 04, section 4.
     """
+    if num_steps < 2:
+        raise UsageError(f"A run of {num_steps} step has no schedule: take smaller batches or more epochs.")
     warmup_steps = max(1, int(warmup_share * num_steps))
     return keras.optimizers.schedules.CosineDecay(
         0.0, decay_steps=num_steps - warmup_steps, warmup_target=peak, warmup_steps=warmup_steps
@@ -249,10 +254,15 @@ class _TrainingState(keras.callbacks.Callback):
                     f"The checkpoint {path} belongs to another model or optimizer: name another folder, or "
                     "delete this one to train anew."
                 )
+        if self._patience is not None and not saved["best"]:
+            raise CourseError(
+                f"The checkpoint {path} was trained without early stopping and holds no best weights: name "
+                "another folder, or leave patience out."
+            )
         for kind, variables in self._variables.items():
             for variable, value in zip(variables, saved[kind], strict=True):
                 variable.assign(value)
-        self._best_weights = saved["best"]
+        self._best_weights = [] if self._patience is None else saved["best"]
         self.history = json.loads(str(arrays["history"]))
 
     def _save(self, epochs_done):

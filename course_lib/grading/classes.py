@@ -16,7 +16,6 @@ from course_lib.grading.checks import exercise_names
 from course_lib.grading.exercise import master_path, read_submission
 from course_lib.grading.grade import Settings, grade_content, is_current
 
-
 # Not as a part of a word: alex04 is a student.
 _NAMED = r"(?<![A-Za-z0-9]){}(?!\d)"
 
@@ -32,8 +31,9 @@ class Submission(NamedTuple):
 def find_submissions(paths: Iterable[Path], exercise: str | None = None) -> list[Submission]:
     """The notebooks in files and folders, each with its exercise and its student.
 
-    The exercise is the last ex03 or the like in the path that does not end a longer word, as in alex04. The student is the file's name without it or, if
-    the file is called as the exercise is, the nearest folder that is not.
+    The exercise is the last ex03 or the like in the path that is not the end of a longer word, as in alex04.
+    The student is the file's name without it or, if the file is called as the exercise is, the nearest folder
+    that is not.
 
     Args:
         paths: notebooks, or folders that are searched for them.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 
+from course_lib.errors import UsageError
 from course_lib.grading import exercise as exercises
 from course_lib.grading.checks import exercise_names, load_exercise
 from course_lib.grading.classes import find_submissions

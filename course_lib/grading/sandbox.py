@@ -3,8 +3,8 @@
 Three backends. `namespaces` (Linux): new user, mount, process, network and IPC namespaces; the file system is
 an empty one in memory into which the Python environment, the course's package without its grading, and the
 named data sets are mounted read-only. `docker` (Linux with an engine): the same in a container of an empty
-image, where users may not make namespaces. `limits` (elsewhere): resource limits and a process group alone,
-which stop accidents but hide no file. The report says which one ran.
+image, where users may not make namespaces. `limits` (elsewhere): limits on each process, and an end to all
+that it started, which stop accidents but hide no file. The report says which one ran.
 """
 
 import contextlib
@@ -35,8 +35,10 @@ SCRATCH_MB = 200
 MAX_PROCESSES = 64
 START_SECONDS = 90  # until the first cell begins; a busy machine needs more than the usual two
 _PACKAGE = Path(course_lib.__file__).parent
-_HIDDEN = _PACKAGE / "grading"
-_EXECUTOR = _HIDDEN / "execute.py"
+_GRADING = _PACKAGE / "grading"
+# The course may lie below a folder that is mounted, such as /usr.
+_HIDDEN = (_GRADING, REPOSITORY / "notebooks", REPOSITORY / "tests")
+_EXECUTOR = _GRADING / "execute.py"
 _IMAGE = "course-sandbox"
 _EMPTY_ARCHIVE = bytes(10_240)
 _NAMESPACES = (
@@ -74,7 +76,7 @@ printf '%s\n' "$SANDBOX_MOUNTS" | while IFS='|' read -r source target; do
         mount -o remount,bind,ro "$root$target"
     fi
 done
-for hidden in $SANDBOX_HIDDEN; do
+printf '%s\n' "$SANDBOX_HIDDEN" | while read -r hidden; do
     if [ -d "$root$hidden" ]; then mount -t tmpfs -o ro,size=4k hidden "$root$hidden"; fi
 done
 mkdir -p "$root/proc" "$root/dev" "$root/tmp" "$root/scratch" "$root/old"
@@ -173,9 +175,10 @@ def execute(
     with tempfile.TemporaryDirectory(prefix="grade-") as folder, tempfile.TemporaryFile() as stderr:
         folder = Path(folder)
         command, environment = _COMMANDS[backend](folder, datasets, memory_mb)
-        reading, writing = os.pipe()
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        reading, writing = os.pipe()
         reader = _Reader(reading)
+        open_ends = {writing}
         try:
             with open(folder / "job.json", "rb") as stdin:
                 watched = watch(
@@ -187,9 +190,11 @@ def execute(
                     stderr=stderr,
                     max_memory_mb=memory_mb,
                     max_processes=MAX_PROCESSES,
-                    after_start=lambda: os.close(writing),
+                    after_start=lambda: os.close(open_ends.pop()),
                 )
         finally:
+            for end in open_ends:  # the process did not start
+                os.close(end)
             if backend == "docker":
                 out_of_memory = _remove_container(folder.name)
             content, flooded, seconds = reader.finish()
@@ -262,7 +267,7 @@ def _namespaces_command(folder, datasets, memory_mb):
     environment = _environment("/scratch", "/data") | {
         "SANDBOX_MB": str(SCRATCH_MB),
         "SANDBOX_MOUNTS": "\n".join(f"{source}|{target}" for source, target in _mounts(datasets)),
-        "SANDBOX_HIDDEN": str(_HIDDEN),
+        "SANDBOX_HIDDEN": "\n".join(map(str, _HIDDEN)),
     }
     enter = [*_NAMESPACES, "--kill-child", "sh", "-c", _SETUP, "sh", str(root)]
     return [*enter, *_limited(memory_mb), "/run/execute.py"], environment
@@ -277,9 +282,12 @@ def _docker_command(folder, datasets, memory_mb):
     user, group = os.getuid() or 65_534, os.getgid() or 65_534
     create += ["--user", f"{user}:{group}", "--tmpfs", f"/tmp:uid={user},gid={group}"]
     create += ["--tmpfs", f"/scratch:exec,uid={user},gid={group},size={SCRATCH_MB}m"]
-    for source, target in _mounts(datasets):
+    mounts = _mounts(datasets)
+    for source, target in mounts:
         create += ["--volume", f"{source}:{target}:ro"]
-    create += ["--tmpfs", f"{_HIDDEN}:ro,size=4k"]
+    for hidden in _HIDDEN:
+        if any(hidden.is_relative_to(source) for source, _ in mounts):
+            create += ["--tmpfs", f"{hidden}:ro,size=4k"]
     for name, value in _environment("/scratch", "/data").items():
         create += ["--env", f"{name}={value}"]
     command = [*create, _IMAGE, *_limited(memory_mb), "/run/execute.py"]

@@ -165,19 +165,19 @@ def run_notebook(
             stop=stop,
         )
         failure = json.loads(status.read_text(encoding="utf-8")) if status.exists() else None
+    moment = "at the start"
     if executed.exists():
         try:
             document = nbformat.read(executed, as_version=4)
-        except ValueError:  # papermill was killed while it wrote
+        except ValueError:
+            moment = "while it was being saved"
             executed.unlink()
 
     outcome = Outcome([], round(watched.wall_seconds, 1), round(watched.peak_memory_mb))
     over_time = f"over its time budget of {budget:g} s: stopped after {deadline_seconds:g} s"
     if not executed.exists():
         nothing = f"nothing was executed (exit code {watched.exit_code})"
-        outcome.failures.append(
-            failure or (f"{over_time}, at the start" if watched.limit == "time" else nothing)
-        )
+        outcome.failures.append(failure or (f"{over_time}, {moment}" if watched.limit == "time" else nothing))
         return outcome
     where = last_started_cell(document)
     if watched.exit_code is None:

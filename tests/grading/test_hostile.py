@@ -155,6 +155,24 @@ def test_odd_names(tmp_path, submit, how, name):
     assert "\n=CMD" not in (out / "grades.csv").read_text(encoding="utf-8-sig")
 
 
+@pytest.mark.parametrize(
+    ("path", "exercise", "student"),
+    [
+        ("ex03_alex04.ipynb", "ex03", "alex04"),
+        ("ex03/rex01.ipynb", "ex03", "rex01"),
+        ("alex04/ex03_building_the_bilstm.ipynb", "ex03", "alex04"),
+        ("ben ex05.ipynb", "ex05", "ben"),
+        ("ex04/ex05-ann.ipynb", "ex05", "ann"),
+    ],
+)
+def test_names_that_look_like_exercises(tmp_path, path, exercise, student):
+    path = tmp_path / path
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    (submission,) = classes.find_submissions([path])
+    assert submission == (path, exercise, student)
+
+
 def test_variants_differ_between_students_and_not_between_runs(submit):
     how = grade.settings(variants="a secret of sixteen")
     first, second = (grade_file(submit(), "ex03", student, how) for student in ("anna", "ben"))
@@ -238,6 +256,8 @@ def test_check_mine_says_in_one_line_each_what_failed(submit, how, capsys):
     assert lines[0] == f"q1: wrong. {bare}"
     assert lines[1].startswith("q2: crashed. NameError: ") and lines[2] == "q3: right"
     assert lines[5].startswith("q6: wrong. AssertionError: Not equal to tolerance") and len(lines) == 7
+    with pytest.raises(classes.UsageError, match="is not a file: name your notebook"):
+        check_mine(submit(**answers).parent)
 
 
 def test_the_sandbox_shows_neither_checks_nor_other_files(submit, how):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jsonschema
+import psutil
 import pytest
 
 from course_lib.errors import CourseError, UsageError
@@ -44,7 +45,7 @@ def test_the_solution_gets_everything_in_every_backend(submit):
     [
         "import socket\nsocket.create_connection(('1.1.1.1', 80), timeout=2)",
         "open('/usr/x', 'w')",
-        "import os\nassert not os.path.exists('/scratch/x') and not os.path.exists('/home')\n"
+        "import os\nos.stat('/home')",
         "from course_lib.grading import checks",
     ],
 )
@@ -121,7 +122,7 @@ def test_a_kernel_that_dies_in_the_last_cell(submit, how):
 
 
 def test_the_schema_of_a_grade(submit, how, tmp_path):
-    schema = json.loads((sandbox._HIDDEN / "grade.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads((sandbox._GRADING / "grade.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["properties"]["format"]["const"] == grade.FORMAT
     assert tuple(schema["$defs"]["status"]["enum"]) == grade.STATUSES
@@ -137,3 +138,22 @@ def test_what_an_answer_imports_is_told_to_the_teacher():
     source = "import numpy as np\nimport os.path, sys\ndef f():\n    from sklearn.metrics import f1_score\n"
     assert exercises.foreign_imports(source, copy) == ["os.path", "sklearn.metrics", "sys"]
     assert exercises.foreign_imports("import numpy (", copy) == []
+
+
+def test_the_solutions_are_hidden_where_the_course_lies_below_a_mounted_folder(submit, closed, monkeypatch):
+    mounts = sandbox._mounts
+    course = str(sandbox.REPOSITORY)
+    monkeypatch.setattr(sandbox, "_mounts", lambda datasets: [*mounts(datasets), (course, course)])
+    source = f"import os\nassert os.path.isdir({course!r}) and not os.listdir({course + '/notebooks'!r})\n"
+    result = grade_file(submit(q2=source + exercises.solution_sources("ex03")["q2"]), closed)
+    assert result["points"] == 16
+
+
+def test_a_sandbox_that_cannot_start_leaves_no_pipe_open(monkeypatch):
+    before = psutil.Process().num_fds()
+    monkeypatch.setitem(sandbox._COMMANDS, "limits", lambda *_: (["no-such-program"], {}))
+    with pytest.raises(FileNotFoundError):
+        sandbox.execute(
+            {}, "n", backend="limits", datasets=(), cell_seconds=1, total_seconds=1, memory_mb=100
+        )
+    assert psutil.Process().num_fds() == before

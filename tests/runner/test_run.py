@@ -14,7 +14,8 @@ import pytest
 from course_lib.errors import UsageError
 from course_lib.runner.gates import Bound, Expectation, load_expectations, missed_gates
 from course_lib.runner.notebooks import find_notebooks
-from course_lib.runner.run import report, run, run_notebook
+from course_lib.runner.run import failed_notebooks, report, run, run_notebook
+from course_lib.runner.watch import Watched
 
 LESSON = "from course_lib.session import Lesson\nlesson = Lesson('any', PROFILE, SEED)"
 
@@ -113,6 +114,21 @@ def test_no_notebook_starts_once_the_time_is_over(make_course, capsys):
     assert "Not run, since 0.0166667 minutes were over: 02_second, 03_third" in capsys.readouterr().out
     stored = json.loads((root / "runs/smoke/results.json").read_text(encoding="utf-8"))
     assert list(stored["notebooks"]) == ["01_first"]
+    assert stored["pending"] == ["02_second", "03_third"]
+    assert failed_notebooks("smoke", out=root / "runs/smoke") == ([], ["02_second", "03_third"])
+
+
+def test_a_notebook_that_was_cut_off_while_it_was_written(make_course, tmp_path, monkeypatch):
+    root = make_course({"01_works": ["1"]})
+    executed = tmp_path / "executed.ipynb"
+
+    def killed(*_, **__):
+        executed.write_text('{"cells": [')
+        return Watched(None, 0.1, 10, "time")
+
+    monkeypatch.setitem(run_notebook.__globals__, "watch", killed)
+    outcome = run_notebook(root / "notebooks/01_works.ipynb", executed, "smoke", 0, {}, deadline_seconds=0.1)
+    assert outcome.failures == ["over its time budget of 45 s: stopped after 0.1 s, while it was being saved"]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

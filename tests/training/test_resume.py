@@ -167,7 +167,7 @@ def test_a_damaged_newest_checkpoint_is_refused_and_the_one_before_used(three_ep
         assert_equals(reference, *run(three_epochs, 4, resumed[0]))
 
 
-def test_every_flipped_byte_is_noticed(three_epochs):
+def test_flipped_bits_are_noticed(three_epochs):
     """Also in the headers of the zip file, which its own checksums leave out."""
     path = three_epochs / "checkpoint-00003.npz"
     content = path.read_bytes()
@@ -270,3 +270,21 @@ def test_a_run_that_stopped_early_does_nothing_more(tmp_path, monkeypatch):
     monkeypatch.setattr(keras.Model, "fit", lambda *args, **kwargs: pytest.fail("trained again"))
     again, same = run(tmp_path, 50, **options)
     assert_equals((first.get_weights(), history), again, same)
+
+
+def test_early_stopping_goes_on_only_from_its_own_checkpoints(tmp_path):
+    batches = tiny_batches()
+    validation = BucketedBatches(
+        batches.sequences, 1 - batches.labels, batch_size=4, bucket_lengths=[4, 8], seed=5
+    )
+    stopping = {"validation_batches": validation, "patience": 2}
+    stopped, history = run(tmp_path / "a", 50, **stopping)
+    epochs = len(history["val_loss"])
+    # Without patience the last weights stay, which are not those of the best epoch.
+    last, _ = run(tmp_path / "a", epochs, validation_batches=validation)
+    whole, _ = run(tmp_path / "b", epochs, validation_batches=validation)
+    for after_stop, best, after_all in zip(*(m.get_weights() for m in (last, stopped, whole)), strict=True):
+        np.testing.assert_array_equal(after_stop, after_all)
+        assert not np.array_equal(after_stop, best)
+    with pytest.raises(CourseError, match="without early stopping and holds no best weights"):
+        run(tmp_path / "b", epochs + 1, **stopping)

@@ -332,6 +332,8 @@ def test_the_schedule_is_the_one_of_notebook_04():
     # By hand: half way up after 10 of 20 warm-up steps, half way down after 90 of the other 180.
     rates = [float(cosine_schedule(2.0, 200)(step)) for step in (0, 10, 20, 110, 200)]
     assert rates == pytest.approx([0, 1, 2, 1, 0], abs=1e-6)
+    with pytest.raises(UsageError, match="A run of 1 step has no schedule"):
+        cosine_schedule(1e-3, 1)
 
 
 def test_a_regressor_s_loss_and_error_are_those_by_hand_although_the_last_batch_is_filled():
