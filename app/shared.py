@@ -20,6 +20,7 @@ import streamlit as st
 from course_lib.errors import CourseError, UsageError
 from course_lib.serving.cards import model_files, read_card
 from course_lib.serving.predictors import PREDICTORS
+from course_lib.text.cleaning import remove_control_characters
 from course_lib.text.spreadsheet import csv_bytes, neutral
 
 TITLES = {
@@ -42,8 +43,6 @@ _ROWS_AT_ONCE = 200
 _ROWS_SHOWN = 500
 
 _FIRST_TEXT = "The first text loads what the others share."
-# Characters that change the direction of what follows them, or that nobody sees.
-_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f]")
 
 
 @st.cache_resource(show_spinner=False)
@@ -76,18 +75,23 @@ def load_card(task: str) -> dict[str, Any]:
 
 def plain(text: str) -> str:
     """The text for Streamlit's Markdown, with nothing in it that Markdown would interpret."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|$:~&])", r"\\\1", _INVISIBLE.sub("", text))
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|$:~&])", r"\\\1", remove_control_characters(text))
 
 
 def visible(text: str, length: int) -> str:
     """At most so many characters of the text, without those that are invisible or turn the direction."""
-    text = _INVISIBLE.sub("", text)
+    text = remove_control_characters(text)
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def cell(text: str, length: int) -> str:
+    """The text for a table, which can be downloaded: as `visible`, and no formula for a spreadsheet."""
+    return neutral(visible(text, length))
 
 
 def safe(text: str) -> str:
     """The text for HTML: escaped, without characters that are invisible or turn the reading direction."""
-    return html.escape(_INVISIBLE.sub("", text))
+    return html.escape(remove_control_characters(text))
 
 
 def draw_text(parts: Iterable[str]) -> None:
@@ -167,7 +171,7 @@ def _can_be_read(fields):
                 f"The {name} has {len(text):,} characters; at most {LIMITS[name]:,} are read. Shorten it."
             )
             return False
-        if not _INVISIBLE.sub("", text).strip():
+        if not remove_control_characters(text).strip():
             st.info(f"There is no {name} yet: type one, or choose an example.")
             return False
     return True
@@ -223,7 +227,7 @@ def _batch(page, columns, answer):
         progress.empty()
         # The table has a download of its own, so its cells are made harmless, too.
         shown = [
-            {name: _INVISIBLE.sub("", text)[:200] for name, text in each.items()} | row
+            {name: remove_control_characters(text)[:200] for name, text in each.items()} | row
             for each, row in zip(asked[:_ROWS_SHOWN], rows, strict=False)
         ]
         st.dataframe([{name: neutral(value) for name, value in row.items()} for row in shown])

@@ -246,7 +246,7 @@ def train_model(
 ) -> None:
     """Train a model of notebook 04 or 09 without it, on one machine or several; started again, it goes on."""
     from course_lib import distributed
-    from course_lib.session import REPOSITORY
+    from course_lib.files import REPOSITORY
 
     cluster = distributed.cluster_of(coordinator, num_processes, process_id, wait)
     out = out or REPOSITORY / "runs" / "train" / f"{task}-{profile}"
@@ -327,8 +327,8 @@ def run_bench(
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from course_lib.bench import bench
     from course_lib.bench.measure import table
+    from course_lib.files import REPOSITORY
     from course_lib.memory import keep_freed_memory
-    from course_lib.session import REPOSITORY
 
     keep_freed_memory()
     out = out or REPOSITORY / "runs" / "bench"
@@ -392,7 +392,7 @@ def grade_submissions(
 ) -> None:
     """Grade submissions: a JSON and feedback for each, grades.csv, an analysis of the questions."""
     from course_lib.grading import classes
-    from course_lib.grading.grade import settings
+    from course_lib.grading.grade import is_outdated, settings
     from course_lib.grading.reports import write_reports
 
     submissions, how = classes.find_submissions(paths, exercise), settings(sandbox, variants)
@@ -407,8 +407,12 @@ def grade_submissions(
     graded = classes.grade_class(submissions, out, how, jobs=jobs, scheduler=scheduler)
     for grade in tqdm(graded, total=len(submissions), desc="grading", disable=None):
         tqdm.write(f"{grade['student']}, {grade['exercise']}: {grade['points']} of {grade['max_points']}")
-    write_reports(classes.read_grades(out), out)
+    grades = classes.read_grades(out)
+    write_reports([grade for grade in grades if not is_outdated(grade)], out)
     print(f"{out / 'grades.csv'}: {len(submissions)} graded in the sandbox {how.backend}.")
+    for grade in filter(is_outdated, grades):
+        who = f"{grade['student']}, {grade['exercise']}"
+        print(f"{who}: left out of the reports, since the exercise has changed; grade it again.")
 
 
 def main() -> None:

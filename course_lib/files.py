@@ -1,9 +1,12 @@
-"""Writing a file so that no reader ever meets half of it."""
+"""Where the course lies, and writing so that no reader ever meets half a file or folder."""
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def write_atomically(
@@ -28,3 +31,22 @@ def write_atomically(
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def replace_folder(target: Path, aside: Path) -> None:
+    """Puts the folder `aside`, which lies beside it, in the target's place; the one before goes last.
+
+    Raises:
+        OSError: it cannot be moved; the target is as it was.
+    """
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(aside, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

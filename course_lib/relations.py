@@ -21,12 +21,12 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib.errors import CourseError, UsageError, unknown_name
-from course_lib.files import write_atomically
+from course_lib.files import REPOSITORY, write_atomically
 from course_lib.text.news import news_token_spans
 from course_lib.text.sentences import sentence_spans
 from course_lib.text.tagging import EntitySpan, entity_spans
 
-LABELS = Path(__file__).resolve().parents[1] / "data" / "relations.jsonl"
+LABELS = REPOSITORY / "data" / "relations.jsonl"
 FORMAT = "course_lib.relations/1"
 MATCHINGS = ("exact", "head")
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from course_lib.errors import UsageError, unknown_name
 from course_lib.evaluation.figures import set_style
+from course_lib.files import REPOSITORY
 from course_lib.memory import keep_freed_memory
 
 PROFILES = ("smoke", "fast", "full")
 RECORD_MIME = "application/vnd.course.record+json"
 SESSION_MIME = "application/vnd.course.session+json"
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class Lesson:

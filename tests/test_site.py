@@ -13,8 +13,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from course_lib import cli
 from course_lib.errors import CourseError, UsageError
+from course_lib.files import REPOSITORY
 from course_lib.runner import find_notebooks
-from course_lib.session import REPOSITORY, SESSION_MIME
+from course_lib.session import SESSION_MIME
 from course_lib.site import build_site
 from course_lib.site.checks import page_faults
 from course_lib.site.pages import notebook_page, results_page, start_page

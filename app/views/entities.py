@@ -1,7 +1,7 @@
 """Named entities, marked in the text."""
 
 import streamlit as st
-from shared import ask_for_text, batch, draw_text, load_predictor, safe, show_facts
+from shared import ask_for_text, batch, cell, draw_text, load_predictor, safe, show_facts
 
 EXAMPLES = {
     "News": "The European Commission fined Siemens on Tuesday. Its chairman, Heinrich von Pierer, said in "
@@ -50,7 +50,7 @@ if text is not None:
         st.dataframe(
             [
                 {
-                    "words": found.entity.text[:60],
+                    "words": cell(found.entity.text, 60),
                     "marked as": NAMES.get(found.entity.type, found.entity.type),
                     **{
                         NAMES.get(kind, kind): round(probability, 3)

@@ -3,9 +3,7 @@
 import textwrap
 
 import streamlit as st
-from shared import ask_for_text, batch, load_card, load_predictor, plain, show_facts, visible
-
-from course_lib.text.spreadsheet import neutral
+from shared import ask_for_text, batch, cell, load_card, load_predictor, plain, show_facts, visible
 
 EXAMPLES = {
     "News": "Helen Clark met John Howard in Sydney on Monday. Clark had flown from Wellington. Howard "
@@ -76,11 +74,11 @@ if text is not None:
         st.dataframe(
             [
                 {
-                    "subject": neutral(visible(relation.subject, 60)),
-                    "relation": neutral(visible(relation.phrase, 60)),
-                    "object": neutral(visible(relation.object, 60)),
+                    "subject": cell(relation.subject, 60),
+                    "relation": cell(relation.phrase, 60),
+                    "object": cell(relation.object, 60),
                     "confidence": round(relation.confidence, 3),
-                    "sentence": neutral(visible(text[relation.start : relation.end], 200)),
+                    "sentence": cell(text[relation.start : relation.end], 200),
                 }
                 for relation in relations
             ],

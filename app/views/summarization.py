@@ -1,7 +1,7 @@
 """Summaries: the chosen sentences, marked in the source."""
 
 import streamlit as st
-from shared import ask_for_text, batch, draw_text, load_predictor, safe, show_facts
+from shared import ask_for_text, batch, cell, draw_text, load_predictor, safe, show_facts
 
 EXAMPLES = {
     "A council's plan": (
@@ -73,7 +73,7 @@ if text is not None:
                 "place": sentence.index + 1,
                 "score": round(sentence.score, 3),
                 "chosen": "yes" if sentence.index in chosen else "",
-                "sentence": sentence.text,
+                "sentence": cell(sentence.text, 500),
             }
             for sentence in answer.all_sentences
         ],

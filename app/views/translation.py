@@ -1,9 +1,7 @@
 """Translations from English into Spanish, and what was read for each subword that was written."""
 
 import streamlit as st
-from shared import ask_for_text, batch, draw_text, load_predictor, plain, safe, show_facts, visible
-
-from course_lib.text.spreadsheet import neutral
+from shared import ask_for_text, batch, cell, draw_text, load_predictor, plain, safe, show_facts, visible
 
 EXAMPLES = {
     "Everyday": "Where is the train station? I would like to drink a glass of water.",
@@ -79,8 +77,8 @@ if text is not None:
                     "doubt": round(
                         -sentence.translation.log_probability / len(sentence.translation.target_tokens), 2
                     ),
-                    "sentence": neutral(visible(text[sentence.start : sentence.end], 200)),
-                    "translation": neutral(sentence.translation.text),
+                    "sentence": cell(text[sentence.start : sentence.end], 200),
+                    "translation": cell(sentence.translation.text, 200),
                 }
                 for sentence in translated
             ],

@@ -16,6 +16,7 @@ from course_lib.bench.sizes import Sizes
 from course_lib.bench.training import tagger, tagging_encoder
 from course_lib.data import load_conll2003, load_rotten_tomatoes
 from course_lib.errors import CourseError
+from course_lib.files import REPOSITORY
 from course_lib.models.classifier import build_classifier
 from course_lib.models.encoder import build_encoder
 from course_lib.runner.gates import Bound, Expectation
@@ -24,7 +25,6 @@ from course_lib.runner.run import run_notebook
 from course_lib.serving import export
 from course_lib.serving.network import Network, WordVectors
 from course_lib.serving.predictors import EntityPredictor, SentimentPredictor
-from course_lib.session import REPOSITORY
 from course_lib.text import TextEncoder
 from course_lib.training import compile_classifier, compile_tagger
 
@@ -128,6 +128,5 @@ def cell_seconds(executed: nbformat.NotebookNode) -> float:
 
 
 def _network(model):
-    vectors = export.word_vectors(model)
-    words = WordVectors(vectors, np.ones(vectors.shape[1], np.float32))
+    words = WordVectors.exact(export.word_vectors(model))
     return Network(export.to_onnx(model).SerializeToString(), words)

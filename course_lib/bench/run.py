@@ -16,8 +16,7 @@ from course_lib.bench.measure import Figure
 from course_lib.bench.sizes import Sizes
 from course_lib.compression.report import processor_name
 from course_lib.errors import unknown_name
-from course_lib.files import write_atomically
-from course_lib.session import REPOSITORY
+from course_lib.files import REPOSITORY, write_atomically
 
 # By name, in the order in which they run; each gets the sizes and the folder for its figures.
 PARTS: dict[str, Callable[[Sizes, Path], list[Figure]]] = {

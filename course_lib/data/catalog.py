@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from course_lib.errors import CourseError, unknown_name
+from course_lib.files import REPOSITORY
 
-DEFAULT_PATH = Path(__file__).resolve().parents[2] / "data" / "catalog.toml"
+DEFAULT_PATH = REPOSITORY / "data" / "catalog.toml"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from typing import BinaryIO
 
 from course_lib.data.catalog import Catalog, DataFile, DataSet, Download, load_catalog
 from course_lib.errors import CourseError, UsageError
-from course_lib.files import write_atomically
+from course_lib.files import REPOSITORY, write_atomically
 
 MANIFEST = "manifest.json"
 _WORKSPACE_PREFIX = ".fetching-"
@@ -35,7 +35,7 @@ _CHUNK_BYTES = 1 << 20
 
 def cache_dir() -> Path:
     """The cache's folder: COURSE_CACHE, or data/cache in the repository."""
-    default = Path(__file__).resolve().parents[2] / "data" / "cache"
+    default = REPOSITORY / "data" / "cache"
     return Path(os.environ.get("COURSE_CACHE") or default).expanduser().resolve()
 
 

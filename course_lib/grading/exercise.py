@@ -16,8 +16,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_lib.errors import CourseError, unknown_name
-from course_lib.files import write_atomically
-from course_lib.session import REPOSITORY
+from course_lib.files import REPOSITORY, write_atomically
 
 FOLDER = REPOSITORY / "notebooks" / "exercises"
 MAX_SUBMISSION_BYTES = 5_000_000

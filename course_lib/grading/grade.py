@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell
 
 from course_lib.errors import UsageError
 from course_lib.grading import exercise as exercises
-from course_lib.grading.checks import Check, Exercise, checks_hash, load_exercise
+from course_lib.grading.checks import Check, Exercise, checks_hash, exercise_names, load_exercise
 from course_lib.grading.execute import OUT_OF_TIME
 from course_lib.grading.sandbox import Run, choose_backend, execute
 from course_lib.grading.values import ENCODER_SOURCE, Undecodable, decode, decode_json, difference, literal
@@ -96,6 +96,14 @@ def grade_content(content: bytes, name: str, student: str, how: Settings) -> dic
         results, stopped = {}, {**dict.fromkeys(sources, ("our fault", reason)), **stopped}
     imports = {grade_id: exercises.foreign_imports(text, copy) for grade_id, text in sources.items()}
     return _grade(name, student, origin, copy, spec, stopped, results, imports)
+
+
+def is_outdated(grade: Mapping[str, Any]) -> bool:
+    """Whether the exercise or its checks are others now, so that the grade compares with no new one."""
+    if grade["format"] != FORMAT or grade["exercise"] not in exercise_names():
+        return True
+    now = _exercise_hashes(grade["exercise"])
+    return now != {part: grade["provenance"][part] for part in now}
 
 
 def is_current(grade: Mapping[str, Any], content: bytes, how: Settings) -> bool:
@@ -292,13 +300,17 @@ def provenance(content: bytes, name: str, student: str, how: Settings) -> dict[s
     """What a grade depends on: if all of it is the same, so is the grade."""
     return {
         "submission": hashlib.sha256(content).hexdigest(),
-        "checks": checks_hash(name),
-        "master": hashlib.sha256(exercises.master_path(name).read_bytes()).hexdigest(),
+        **_exercise_hashes(name),
         "environment": _environment_hash(),
         "seed": _seed(name, student, how),
         "sandbox": how.backend,
         "hidden_checks": how.hidden,
     }
+
+
+def _exercise_hashes(name):
+    master = exercises.master_path(name).read_bytes()
+    return {"checks": checks_hash(name), "master": hashlib.sha256(master).hexdigest()}
 
 
 def _judge(check: Check, result: Mapping | None, seed: int) -> dict[str, Any]:

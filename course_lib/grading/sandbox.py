@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import course_lib
 from course_lib.data.fetch import cache_dir
 from course_lib.errors import CourseError, UsageError, unknown_name
+from course_lib.files import REPOSITORY
 from course_lib.runner.watch import Watched, watch
-from course_lib.session import REPOSITORY
 
 BACKENDS = ("namespaces", "docker", "limits")
 MAX_EVENT_BYTES = 5_000_000

@@ -10,9 +10,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from course_lib.errors import UsageError
-from course_lib.files import write_atomically
+from course_lib.files import REPOSITORY, write_atomically
 from course_lib.runner.notebooks import COLAB_SETUP, find_notebooks
-from course_lib.session import REPOSITORY
 
 # The ids of the two cells that are generated here.
 BADGE_ID, SETUP_ID = "badge", "colab"

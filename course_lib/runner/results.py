@@ -9,11 +9,11 @@ from typing import Any
 import nbformat
 
 from course_lib.errors import CourseError
-from course_lib.files import write_atomically
+from course_lib.files import REPOSITORY, write_atomically
 from course_lib.runner.gates import Bound, load_expectations
 from course_lib.runner.notebooks import find_notebooks
 from course_lib.runner.run import Outcome
-from course_lib.session import REPOSITORY, number_text
+from course_lib.session import number_text
 
 _ENVIRONMENT = ("python", "tensorflow", "keras")
 

@@ -16,7 +16,7 @@ from typing import Any
 import nbformat
 
 from course_lib.errors import UsageError, unknown_name
-from course_lib.files import write_atomically
+from course_lib.files import REPOSITORY, write_atomically
 from course_lib.runner.gates import DEFAULT_BUDGETS, Expectations, load_expectations, missed_gates
 from course_lib.runner.notebooks import (
     exit_was_called,
@@ -29,7 +29,7 @@ from course_lib.runner.notebooks import (
     started_session,
 )
 from course_lib.runner.watch import watch
-from course_lib.session import PROFILES, REPOSITORY, number_text
+from course_lib.session import PROFILES, number_text
 
 
 @dataclass

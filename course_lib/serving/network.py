@@ -22,6 +22,11 @@ class WordVectors(NamedTuple):
     scale: np.ndarray
 
     @classmethod
+    def exact(cls, vectors: np.ndarray) -> "WordVectors":
+        """The vectors as they are, float32 (vocabulary_size, embedding_dim)."""
+        return cls(vectors, np.ones(vectors.shape[1], np.float32))
+
+    @classmethod
     def compress(cls, vectors: np.ndarray, bits: int = 8) -> "WordVectors":
         """The nearest vectors in few bits, each code an int8; each dimension has a scale of its own."""
         quantized = quantize_symmetric(vectors, axis=1, bits=bits)

@@ -34,6 +34,7 @@ from course_lib.evaluation.entities import entity_counts, f1_of_counts
 from course_lib.evaluation.rouge import rouge_scores
 from course_lib.evaluation.spans import span_scores
 from course_lib.evaluation.translation import bleu_counts, bleu_of_sums
+from course_lib.files import REPOSITORY, replace_folder
 from course_lib.question_answering import (
     ReaderSettings,
     encode_pair,
@@ -57,6 +58,7 @@ from course_lib.serving.cards import (
     TRANSITIONS,
     TRANSLATION_GRAPHS,
     WORDS,
+    read_card,
 )
 from course_lib.serving.lexicon import LexiconPredictor
 from course_lib.serving.network import Network, WordVectors
@@ -73,7 +75,6 @@ from course_lib.summarization import network_inputs
 from course_lib.text import TextEncoder, sentence_spans
 from course_lib.text.features import TaggingEncoder
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PROFILES = ("fast", "full")
 # The notebooks' own default.
 SEED = 0
@@ -164,12 +165,14 @@ class _Candidate(NamedTuple):
         predictors: by precision, from the same content as the files.
         unrounded: the predictor before its word vectors were rounded; None where nothing is rounded.
         parity: the largest difference to Keras; None for what is no Keras model.
+        built_on: the published tasks whose models it uses; when one of them changes, it is published again.
     """
 
     files: dict[str, Callable[[Path], Any]]
     predictors: dict[str, Any]
     unrounded: Any = None
     parity: float | None = None
+    built_on: tuple[str, ...] = ()
 
 
 def publish(
@@ -259,6 +262,11 @@ def publish(
             # What fewer bits cost, on the texts of the metric or, without a test split, on all articles.
             "change": change,
             **({} if candidate.parity is None else {"largest difference to Keras": candidate.parity}),
+            **(
+                {"built on": {each: read_card(models / each)["files"] for each in candidate.built_on}}
+                if candidate.built_on
+                else {}
+            ),
             "check": {
                 "num_examples": len(checked),
                 **{precision: measure(name, each, checked).value for precision, each in predictors.items()},
@@ -280,7 +288,7 @@ def publish(
         (aside / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         _verify(name, aside, card, checked)
         _check_size(models, aside, name)
-        _replace(models / name, aside)
+        replace_folder(models / name, aside)
     except OSError as error:
         raise CourseError(f"The model could not be written to {models / name} ({error}).") from error
     finally:
@@ -323,7 +331,7 @@ def _keras_model(source: _Source) -> _Candidate:
     }[kind]
     unrounded = None
     if vectors is not None:
-        original = WordVectors(vectors, np.ones(vectors.shape[1], np.float32))
+        original = WordVectors.exact(vectors)
         unrounded = kind(Network(graph.SerializeToString(), original), encoder, *more)
 
     words = export.compress_words(model)
@@ -357,7 +365,7 @@ def _relations(source: _Source) -> _Candidate:
         )
         for precision in PRECISIONS
     }
-    return _Candidate({RELATIONS: _writer(path.read_bytes())}, predictors)
+    return _Candidate({RELATIONS: _writer(path.read_bytes())}, predictors, built_on=("entities",))
 
 
 def _translator(source: _Source) -> _Candidate:
@@ -372,7 +380,7 @@ def _translator(source: _Source) -> _Candidate:
     vectors = translator_export.token_vectors(model)
     if [len(each) for each in vectors] != [len(each) for each in subwords]:
         raise CourseError(f"Model and subwords in {source.folder} do not belong together: {source.way_out}")
-    exact = [WordVectors(each, np.ones(each.shape[1], np.float32)) for each in vectors]
+    exact = [WordVectors.exact(each) for each in vectors]
     unrounded = _search_network(
         [graph.SerializeToString() for graph in translator_export.translator_to_onnx(model)], exact
     )
@@ -443,20 +451,6 @@ def _verify(name, folder, card, examples):
         found = measure(name, PREDICTORS[name].load(folder, precision), examples).value
         if found != card["check"][precision]:
             raise CourseError(f"The files in {folder} did not arrive whole; nothing was published.")
-
-
-def _replace(target, aside):
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        os.replace(target, old)
-    try:
-        os.replace(aside, target)
-    except OSError:
-        if old.exists():
-            os.replace(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _quoted_metric(task, profile, results):

@@ -12,8 +12,9 @@ from typing import Any
 import nbformat
 
 from course_lib.errors import CourseError, UsageError, unknown_name
+from course_lib.files import REPOSITORY, replace_folder
 from course_lib.runner.notebooks import find_notebooks
-from course_lib.session import PROFILES, REPOSITORY
+from course_lib.session import PROFILES
 from course_lib.site.pages import notebook_page, results_page, start_page
 
 _STATIC = Path(__file__).with_name("static")
@@ -81,9 +82,13 @@ def build_site(
             nbformat.write(page, source / "notebooks" / path.name)
         _render(source, built, Path(folder, "doctrees"))
         out.parent.mkdir(parents=True, exist_ok=True)
-        if out.exists():
-            shutil.rmtree(out)
-        shutil.move(built, out)
+        aside = out.with_name(f".{out.name}.new")
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            shutil.move(built, aside)
+            replace_folder(out, aside)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     return Built(out / "index.html", len(stored), num_executed)
 
 

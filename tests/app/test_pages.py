@@ -119,6 +119,11 @@ def test_the_summary_has_as_many_sentences_as_the_slider_says(open_page):
     assert list(app.dataframe[0].value["chosen"]).count("yes") == 1
 
 
+def test_a_sentence_is_no_formula_in_the_table(open_page):
+    app = read(open_page("summarization"), "=1+1 is what the report said. It was a wonderful journey.")
+    assert app.dataframe[0].value["sentence"][0] == "'=1+1 is what the report said."
+
+
 def test_relations_are_those_of_the_predictor_in_graph_and_table(open_page):
     text = "Steffi Graf defeated Monica Seles. Qantas will open an office in Auckland."
     app = read(open_page("relations"), text)

@@ -4,8 +4,8 @@ Everything else in the notebook is the solution, so 13 of 16 points are safe wha
 it spoils the Python process for the questions behind it: then only question 1 is left, 2 points.
 """
 
+from course_lib.files import REPOSITORY
 from course_lib.grading import exercise as exercises
-from course_lib.session import REPOSITORY
 
 SOLUTION = exercises.solution_sources("ex03")["q2"]
 HEAD = "def lstm_step(x, hidden, cell, kernel, recurrent_kernel, bias):\n"

@@ -6,10 +6,10 @@ import nbformat
 import pytest
 
 from course_lib.errors import CourseError, UsageError
+from course_lib.files import REPOSITORY
 from course_lib.grading import exercise as exercises
 from course_lib.grading.checks import exercise_names, load_exercise
 from course_lib.runner.notebooks import find_notebooks
-from course_lib.session import REPOSITORY
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import nbformat
 import psutil
 import pytest
 
+from course_lib.files import REPOSITORY
 from course_lib.grading import classes, grade
 from course_lib.grading.checks import load_exercise
 from course_lib.grading.exercise import read_submission
 from course_lib.grading.grade import grade_content
 from course_lib.grading.prove import check_mine
 from course_lib.grading.reports import feedback, write_reports
-from course_lib.session import REPOSITORY
 
 pytestmark = pytest.mark.skipif(
     subprocess.run(
@@ -203,6 +203,10 @@ def test_resume_and_verify(submit, how, tmp_path, monkeypatch):
     assert again == after and classes.read_grades(out) == [after]
     with pytest.raises(classes.UsageError, match="at least 1"):
         classes.verify(submissions, out, how, jobs=0)
+    assert not grade.is_outdated(after)
+    for part in ("checks", "master"):
+        assert grade.is_outdated({**after, "provenance": {**after["provenance"], part: "0" * 64}})
+    assert grade.is_outdated({**after, "exercise": "ex99"})
 
 
 def test_a_dask_cluster_grades_the_same(submit, how, tmp_path):

@@ -4,9 +4,9 @@ import re
 
 import nbformat
 
+from course_lib.files import REPOSITORY
 from course_lib.runner import find_notebooks
 from course_lib.runner.notebooks import predecessors
-from course_lib.session import REPOSITORY
 
 
 def test_every_artifact_is_named_in_the_call():

@@ -13,9 +13,9 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from course_lib import cli
 from course_lib.errors import UsageError
+from course_lib.files import REPOSITORY
 from course_lib.runner import COLAB_SETUP, find_notebooks
 from course_lib.runner.badges import Repository, colab_setup, generate_badges, read_repository
-from course_lib.session import REPOSITORY
 from course_lib.site.pages import notebook_page
 
 SETTING = '[tool.course]\nrepository = "{}"\n'

@@ -16,6 +16,7 @@ from tiny_models import SETTINGS, WORDS, sentences
 from course_lib.compression.quantization import quantize_graph
 from course_lib.data import ReadingQuestion
 from course_lib.errors import CourseError
+from course_lib.files import REPOSITORY
 from course_lib.models.encoder import build_encoder
 from course_lib.models.reader import build_span_reader, reading_network
 from course_lib.question_answering import (
@@ -30,7 +31,6 @@ from course_lib.question_answering import (
 )
 from course_lib.serving.export import READER_TOLERANCE, check_parity, compress_words, to_onnx
 from course_lib.serving.network import Network
-from course_lib.serving.publish import REPOSITORY
 from course_lib.serving.questions import QuestionPredictor
 from course_lib.text import TextEncoder, pad
 

@@ -9,10 +9,10 @@ import pytest
 from tiny_models import PAIR, relations_json
 
 from course_lib.errors import CourseError
+from course_lib.files import REPOSITORY
 from course_lib.relations import Relation
 from course_lib.serving.entities import Entity
 from course_lib.serving.predictors import EntityPredictor, RelationPredictor
-from course_lib.serving.publish import REPOSITORY
 
 MODELS = REPOSITORY / "app" / "models"
 

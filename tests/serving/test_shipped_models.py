@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from course_lib.files import REPOSITORY
 from course_lib.serving.cards import read_card
 from course_lib.serving.predictors import PREDICTORS
-from course_lib.serving.publish import MAX_BYTES, REPOSITORY, TASKS, measure
+from course_lib.serving.publish import MAX_BYTES, TASKS, measure
 
 MODELS = REPOSITORY / "app" / "models"
 SHIPPED = sorted(card.parent.name for card in MODELS.glob("*/card.json"))
@@ -29,6 +30,16 @@ def test_relations_are_as_good_as_their_notebook_says():
     results = json.loads((REPOSITORY / "notebooks" / "results.json").read_text(encoding="utf-8"))
     measured = results[card["profile"]][card["notebook"]]["metrics"]["f1_own"]
     assert card["metric"]["float32"]["value"] == pytest.approx(measured, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_model_that_uses_another_was_measured_with_the_one_that_is_shipped(name):
+    for other, files in read_card(MODELS / name).get("built on", {}).items():
+        assert read_card(MODELS / other)["files"] == files, f"run: {read_card(MODELS / name)['command']}"
+
+
+def test_relations_name_the_entities_that_they_use():
+    assert list(read_card(MODELS / "relations")["built on"]) == ["entities"]
 
 
 def test_all_models_together_are_small_enough():

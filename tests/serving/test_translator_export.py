@@ -40,7 +40,7 @@ def model():
 
 
 def network_of(model, quantize=lambda graph: graph):
-    words = [WordVectors(each, np.ones(each.shape[1], np.float32)) for each in token_vectors(model)]
+    words = [WordVectors.exact(each) for each in token_vectors(model)]
     graphs = [quantize(graph).SerializeToString() for graph in translator_to_onnx(model)]
     return search_network(*map(Network, graphs, words))
 
