@@ -25,7 +25,10 @@ def write_atomically(
     # Not `tempfile.mkstemp`: its files are closed to all but their owner.
     aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+        with open(aside, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
         if verify is not None:
             verify(aside)
         os.replace(aside, path)

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from course_lib.data.labels import check_labels
 from course_lib.errors import CourseError, UsageError
+from course_lib.files import write_atomically
 from course_lib.layers.crf import CRF, CRFLoss
 from course_lib.models.language_model import FullSoftmaxLoss, SampledSoftmaxLoss
 from course_lib.text.batches import IGNORED_LABEL, BucketedBatches
@@ -275,26 +275,19 @@ class _TrainingState(keras.callbacks.Callback):
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         path = self._folder / f"checkpoint-{epochs_done:05d}.npz"
-        aside = path.with_suffix(".part")
+        # A zip file's own checksums leave its headers out; its readers skip what follows its end.
+        content = buffer.getvalue() + hashlib.sha256(buffer.getbuffer()).digest()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with open(aside, "wb") as file:
-                file.write(buffer.getbuffer())
-                # A zip file's own checksums leave its headers out; its readers skip what follows its end.
-                file.write(hashlib.sha256(buffer.getbuffer()).digest())
-                file.flush()
-                os.fsync(file.fileno())
-            _read_checkpoint(aside)
-            os.replace(aside, path)
+            write_atomically(path, content, verify=_read_checkpoint)
         except (OSError, ValueError) as error:
             raise CourseError(
                 f"The checkpoint {path} could not be written ({error}). The one before it is whole: make "
                 "room and start again to go on from there."
             ) from error
-        finally:
-            aside.unlink(missing_ok=True)
-        for old in sorted(self._folder.glob("checkpoint-*.npz"))[:-NUM_CHECKPOINTS_KEPT]:
-            old.unlink()
+        old = sorted(self._folder.glob("checkpoint-*.npz"))[:-NUM_CHECKPOINTS_KEPT]
+        for path in [*old, *self._folder.glob("checkpoint-*.tmp")]:  # the latter of runs that were killed
+            path.unlink()
 
 
 def _read_checkpoint(path):

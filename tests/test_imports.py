@@ -33,9 +33,9 @@ STAGES = [
 # These stand apart: no stage imports them.
 APART = {
     "memory": set(),
-    "session": {"errors", "evaluation", "memory"},
+    "session": {"errors", "evaluation", "files", "memory"},
     "runner": {"errors", "files", "session"},
-    "site": {"errors", "runner", "session"},
+    "site": {"errors", "files", "runner", "session"},
     "bench": None,
     "cli": None,
     "cluster": {"errors"},

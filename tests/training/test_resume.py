@@ -222,7 +222,7 @@ class FullDisk:
 def test_a_full_disk_leaves_the_older_checkpoints(three_epochs, reference, monkeypatch):
     before = {path.name: path.read_bytes() for path in three_epochs.iterdir()}
     with monkeypatch.context() as patch:
-        patch.setattr("course_lib.training.open", lambda path, mode: FullDisk(path), raising=False)
+        patch.setattr("course_lib.files.open", lambda path, mode: FullDisk(path), raising=False)
         with pytest.raises(CourseError, match=r"checkpoint-00004\.npz could not be written.*No space left"):
             run(three_epochs, 4)
     assert {path.name: path.read_bytes() for path in three_epochs.iterdir()} == before
@@ -237,14 +237,14 @@ def test_a_checkpoint_that_did_not_arrive_whole_does_not_take_its_name(three_epo
         replaced(descriptor)
         os.ftruncate(descriptor, 100)
 
-    monkeypatch.setattr("course_lib.training.os.fsync", lose_the_end)
+    monkeypatch.setattr("course_lib.files.os.fsync", lose_the_end)
     with pytest.raises(CourseError, match="could not be written"):
         run(three_epochs, 4)
     assert names(three_epochs) == before
 
 
-def test_a_part_file_of_a_killed_run_is_no_checkpoint(three_epochs, reference):
-    (three_epochs / "checkpoint-00004.part").write_bytes(b"half a checkpoint")
+def test_a_file_aside_of_a_killed_run_is_no_checkpoint(three_epochs, reference):
+    (three_epochs / "checkpoint-00004.npz.0123456789abcdef.tmp").write_bytes(b"half a checkpoint")
     assert_equals(reference, *run(three_epochs, 4))
     assert names(three_epochs) == ["checkpoint-00003.npz", "checkpoint-00004.npz"]
 
