@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU, CHRF
 from tokenizers import Tokenizer
 
+from course_lib.data import TranslatedSentence, load_tatoeba_en_es, split_by_source
 from course_lib.data.catalog import load_catalog
 from course_lib.data.splits import duplicate_key
-from course_lib.data.tatoeba import TranslatedSentence, load_tatoeba_en_es, split_by_source
 from course_lib.errors import CourseError, UsageError
 from course_lib.evaluation.bootstrap import bootstrap_interval
 from course_lib.evaluation.translation import bleu, bleu_counts, bleu_of_sums, chrf

@@ -28,6 +28,7 @@ from course_lib.data.records import (
     YesNoQuestion,
 )
 from course_lib.data.splits import hold_out, hold_out_groups
+from course_lib.data.tatoeba import TranslatedSentence, load_tatoeba_en_es, split_by_source
 from course_lib.data.wikitext2 import load_wikitext2
 from course_lib.data.word_similarity import load_analogies, load_word_pairs
 from course_lib.data.xsum import load_xsum_1k
@@ -40,6 +41,7 @@ __all__ = [
     "ReadingQuestion",
     "SummarizedText",
     "TaggedSentence",
+    "TranslatedSentence",
     "YesNoQuestion",
     "hold_out",
     "hold_out_groups",
@@ -57,10 +59,12 @@ __all__ = [
     "load_sentiment_lexicon",
     "load_squad",
     "load_stop_words",
+    "load_tatoeba_en_es",
     "load_wikitext2",
     "load_word_pairs",
     "load_xsum_1k",
     "locate_answer",
     "passage_overlap",
+    "split_by_source",
     "ternary_label",
 ]

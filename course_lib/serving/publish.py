@@ -23,11 +23,12 @@ from course_lib.data import (
     load_imdb,
     load_narrative_qa,
     load_quac,
+    load_tatoeba_en_es,
     load_xsum_1k,
+    split_by_source,
     ternary_label,
 )
 from course_lib.data.catalog import load_catalog
-from course_lib.data.tatoeba import load_tatoeba_en_es, split_by_source
 from course_lib.errors import CourseError, unknown_name
 from course_lib.evaluation.bootstrap import Interval, bootstrap_interval
 from course_lib.evaluation.entities import entity_counts, f1_of_counts

@@ -28,7 +28,7 @@ def save_translator(folder):
     """Saves an untrained translator; returns examples for its card."""
     from tiny_models import translator
 
-    from course_lib.data.tatoeba import load_tatoeba_en_es
+    from course_lib.data import load_tatoeba_en_es
     from course_lib.text.subwords import Subwords
 
     pairs = load_tatoeba_en_es()[::7]

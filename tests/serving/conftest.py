@@ -20,8 +20,7 @@ from tiny_models import (
     translator,
 )
 
-from course_lib.data import LabelledText, ReadingQuestion, SummarizedText, TaggedSentence
-from course_lib.data.tatoeba import TranslatedSentence
+from course_lib.data import LabelledText, ReadingQuestion, SummarizedText, TaggedSentence, TranslatedSentence
 from course_lib.models.reader import reading_network
 from course_lib.models.translator import search_network
 from course_lib.question_answering import encode_with_spans, find_answer

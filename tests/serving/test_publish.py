@@ -22,9 +22,10 @@ from course_lib.data import (
     load_human_ratings,
     load_narrative_qa,
     load_quac,
+    load_tatoeba_en_es,
+    split_by_source,
 )
 from course_lib.data.catalog import load_catalog
-from course_lib.data.tatoeba import load_tatoeba_en_es, split_by_source
 from course_lib.errors import CourseError, UsageError
 from course_lib.evaluation.spans import token_f1
 from course_lib.models.reader import reading_network

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import WORDS
 
-from course_lib.data.tatoeba import load_tatoeba_en_es
+from course_lib.data import load_tatoeba_en_es
 from course_lib.errors import UsageError
 from course_lib.models.translator import search_network
 from course_lib.serving.translation import TranslationPredictor
