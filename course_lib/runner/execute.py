@@ -11,16 +11,17 @@ import signal
 import sys
 from pathlib import Path
 
-import papermill
-from nbclient.exceptions import DeadKernelError
+# Ctrl-C reaches the parent, which stops everything at once; the imports below take seconds.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-from course_lib.files import write_atomically
+import papermill  # noqa: E402
+from nbclient.exceptions import DeadKernelError  # noqa: E402
+
+from course_lib.files import write_atomically  # noqa: E402
 
 
 def main(notebook: Path, executed: Path, status: Path, profile: str, seed: int, progress: bool) -> None:
     """Execute the notebook from its own folder, as Jupyter does, and write the status file."""
-    # Ctrl-C reaches the parent, which stops everything at once.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     failure = ""
     try:
         papermill.execute_notebook(

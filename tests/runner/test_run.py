@@ -168,9 +168,9 @@ def test_a_notebook_stopped_before_its_first_cell_is_over_its_time(make_course, 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(("stop", "jobs"), [("Ctrl-C", 1), ("Ctrl-C", 2), ("SIGTERM", 1), ("SIGTERM", 2)])
 def test_stopping_the_command_stops_everything(make_course, tmp_path, stop, jobs):
-    flag = tmp_path / "running"
-    hang = [f"open({str(flag)!r}, 'w').close()\nimport time; time.sleep(99)"]
-    root = make_course({"01_hangs": hang, "02_hangs": hang})
+    hang = "open({!r}, 'w').close()\nimport time; time.sleep(99)"
+    flags = {name: tmp_path / name for name in ("01_hangs", "02_hangs")}
+    root = make_course({name: [hang.format(str(flag))] for name, flag in flags.items()})
     script = (
         "import functools, pathlib, signal, sys, course_lib.runner as runner, course_lib.cli as cli\n"
         # A test run in the background inherits an ignored Ctrl-C.
@@ -180,7 +180,7 @@ def test_stopping_the_command_stops_everything(make_course, tmp_path, stop, jobs
     )
     command = [sys.executable, "-c", script, "run", "--profile", "smoke", "--jobs", str(jobs), str(root)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while not flag.exists():
+    while sum(flag.exists() for flag in flags.values()) < jobs:
         assert process.poll() is None
         time.sleep(0.1)
 
