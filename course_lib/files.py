@@ -9,6 +9,11 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def artifacts_root() -> Path:
+    """Where the notebooks keep what they made: COURSE_ARTIFACTS, or the repository's `artifacts`."""
+    return Path(os.environ.get("COURSE_ARTIFACTS") or REPOSITORY / "artifacts")
+
+
 def write_atomically(
     path: Path, content: str | bytes, verify: Callable[[Path], object] | None = None
 ) -> None:

@@ -197,20 +197,17 @@ def normalize_phrase(sentence: Sentence, phrase: Sequence[int]) -> str:
     return " ".join(kept)
 
 
-def count_phrases(sentences: Iterable[Sentence], pattern: str = "long") -> dict[str, int]:
+def count_phrases(sentences: Iterable[Sentence]) -> dict[str, int]:
     """With how many different pairs of arguments each normalized phrase occurs (the lexical constraint).
 
     A phrase that takes many different arguments is a relation; one that occurs once is often a piece of its
-    sentence. Arguments are the nearest entities.
-
-    Raises:
-        UsageError: an unknown pattern.
+    sentence. Arguments are the nearest entities, phrases those of the pattern "long".
     """
     pairs = defaultdict(set)
     for sentence in sentences:
         if len(sentence.entities) < 2:
             continue
-        for relation in candidates(sentence, pattern, NEAREST):
+        for relation in candidates(sentence, "long", NEAREST):
             names = tuple(
                 " ".join(sentence.tokens[entity.start : entity.end]).lower()
                 for entity in (relation.subject, relation.object)

@@ -13,7 +13,7 @@ from typing import Any
 
 from course_lib.errors import UsageError, unknown_name
 from course_lib.evaluation.figures import set_style
-from course_lib.files import REPOSITORY
+from course_lib.files import artifacts_root
 from course_lib.memory import keep_freed_memory
 
 PROFILES = ("smoke", "fast", "full")
@@ -74,8 +74,7 @@ class Lesson:
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             raise UsageError(f"Artifact name {name!r}: use letters, digits, underscores and hyphens.")
-        root = os.environ.get("COURSE_ARTIFACTS") or REPOSITORY / "artifacts"
-        folder = Path(root) / self.profile / name
+        folder = artifacts_root() / self.profile / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

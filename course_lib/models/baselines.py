@@ -58,14 +58,14 @@ def tfidf_logistic_regression(max_ngram: int = 2, min_count: int = 2, strength: 
     return make_pipeline(vectorizer, LogisticRegression(C=strength, max_iter=1000))
 
 
-def nbsvm(max_ngram: int = 2, min_count: int = 2) -> Pipeline:
-    """NBSVM on binary n-grams of the course's tokens; takes lists of raw texts and labels 0 and 1."""
+def nbsvm() -> Pipeline:
+    """NBSVM on the presence of words and pairs of words; takes lists of raw texts and labels 0 and 1."""
     vectorizer = CountVectorizer(
         preprocessor=clean,
         tokenizer=tokenize,
         token_pattern=None,
-        ngram_range=(1, max_ngram),
-        min_df=min_count,
+        ngram_range=(1, 2),
+        min_df=2,
         binary=True,
         dtype=np.float32,
     )

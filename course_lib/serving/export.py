@@ -62,7 +62,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
     """
     if model.name not in _HEADS:
         raise unknown_name("model to export", model.name, _HEADS)
-    graph = _Graph()
+    graph = Graph()
     return graph.finish(_HEADS[model.name](graph, model), model.output_shape)
 
 
@@ -144,7 +144,7 @@ def within_tolerance(difference: float, tolerance: float = TOLERANCE) -> float:
     return difference
 
 
-class _Graph:
+class Graph:
     """Collects nodes and weights; each method adds some and returns the name of the result."""
 
     def __init__(self):

@@ -10,7 +10,7 @@ from keras_hub.models import BertBackbone
 
 from course_lib.errors import UsageError
 from course_lib.layers.pooling import MaskedMeanPooling
-from course_lib.serving.export import MASKED, _Graph
+from course_lib.serving.export import MASKED, Graph
 
 
 def minilm_to_onnx(model: keras.Model) -> onnx.ModelProto:
@@ -28,7 +28,7 @@ def minilm_to_onnx(model: keras.Model) -> onnx.ModelProto:
     Source: Vaswani et al. 2017, section 3, in the order of Devlin et al. 2019: normalization comes last.
     """
     backbone = _backbone(model)
-    graph = _Graph()
+    graph = Graph()
     token_ids = graph.input("token_ids", onnx.TensorProto.INT32, "batch", "time")
     is_real = graph.is_real(token_ids)
     real = graph.add("Cast", is_real, to=onnx.TensorProto.FLOAT)  # (batch, time)

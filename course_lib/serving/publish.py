@@ -35,7 +35,7 @@ from course_lib.evaluation.entities import entity_counts, f1_of_counts
 from course_lib.evaluation.rouge import rouge_scores
 from course_lib.evaluation.spans import span_scores
 from course_lib.evaluation.translation import bleu_counts, bleu_of_sums
-from course_lib.files import REPOSITORY, replace_folder
+from course_lib.files import REPOSITORY, artifacts_root, replace_folder
 from course_lib.question_answering import (
     ReaderSettings,
     encode_pair,
@@ -210,7 +210,7 @@ def publish(
     if profile not in PROFILES:
         raise unknown_name("profile to publish", profile, PROFILES)
     task = TASKS[name]
-    artifacts = artifacts or Path(os.environ.get("COURSE_ARTIFACTS") or REPOSITORY / "artifacts")
+    artifacts = artifacts or artifacts_root()
     folder, number = artifacts / profile / name, task.notebook[:2]
     way_out = f"make it with: course run {number} --profile {profile}"
     for file in task.artifact:

@@ -8,7 +8,7 @@ import onnx
 
 import course_lib.models.translator  # noqa: F401 (registers what saved translators consist of)
 from course_lib.errors import unknown_name
-from course_lib.serving.export import MASKED, _Graph, compress_layer, within_tolerance
+from course_lib.serving.export import MASKED, Graph, compress_layer, within_tolerance
 from course_lib.serving.network import WordVectors
 from course_lib.text.padding import pad
 from course_lib.text.subwords import START_ID
@@ -103,7 +103,7 @@ def _embeddings(model):
 
 
 def _encoder(model):
-    graph = _Graph()
+    graph = Graph()
     token_ids = graph.input("token_ids", onnx.TensorProto.INT32, "batch", "time")
     embedding = model.get_layer("source_embedding")
     bilstm = model.get_layer("bilstm")
@@ -123,7 +123,7 @@ def _encoder(model):
 
 
 def _decoder(model):
-    graph = _Graph()
+    graph = Graph()
     layer, embedding = model.get_layer("lstm"), model.get_layer("target_embedding")
     hidden_dim, real = layer.units, onnx.TensorProto.FLOAT
     vectors = graph.words(embedding)
