@@ -229,6 +229,7 @@ def publish(
         change["8-bit word vectors"] = measured["float32"].value - exact
         _check_loss("Word vectors in 8 bits", task, exact, measured["float32"].value)
     _check_loss("int8", task, measured["float32"].value, measured["int8"].value)
+    points = {precision: each._asdict() for precision, each in measured.items()}
 
     aside = models / f".{name}.new"
     shutil.rmtree(aside, ignore_errors=True)
@@ -236,48 +237,8 @@ def publish(
         aside.mkdir(parents=True)
         for file, write in candidate.files.items():
             write(aside / file)
-        catalog = load_catalog()
-        datasets = [catalog[name] for name in task.datasets]
         card = {
-            "format": CARD_FORMAT,
-            "task": name,
-            "labels": list(task.labels),
-            "notebook": task.notebook,
-            "profile": profile,
-            "seed": SEED,
-            "date": datetime.date.today().isoformat(),
-            "command": f"course publish {name} --profile {profile}",
-            "licence": "Apache-2.0; trained on "
-            + " and on ".join(f"{dataset.title}: {dataset.licence}" for dataset in datasets),
-            "data": {
-                "name": " and ".join(task.datasets),
-                "version": " and ".join(dict.fromkeys(dataset.version for dataset in datasets)),
-                "sha256": {file.name: file.sha256 for dataset in datasets for file in dataset.files},
-            },
-            "metric": {
-                "name": task.metric,
-                "split": task.split[profile],
-                **(quoted or {precision: each._asdict() for precision, each in measured.items()}),
-            },
-            **_baseline(name, examples),
-            # What fewer bits cost, on the texts of the metric or, without a test split, on all articles.
-            "change": change,
-            **({} if candidate.parity is None else {"largest difference to Keras": candidate.parity}),
-            **(
-                {"built on": {each: read_card(models / each)["files"] for each in candidate.built_on}}
-                if candidate.built_on
-                else {}
-            ),
-            "check": {
-                "num_examples": len(checked),
-                **{precision: measure(name, each, checked).value for precision, each in predictors.items()},
-            },
-            "latency": {
-                "text": task.timed,
-                **{precision: _latency(each, task.texts(checked)) for precision, each in predictors.items()},
-                "device": f"{processor_name()}, {os.cpu_count()} cores, one in use",
-                "onnxruntime": onnxruntime.__version__,
-            },
+            **_card(name, profile, candidate, quoted or points, change, examples, models),
             "files": {
                 path.name: {
                     "size": path.stat().st_size,
@@ -295,6 +256,63 @@ def publish(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return card
+
+
+def _card(
+    name: str,
+    profile: str,
+    candidate: _Candidate,
+    metric: dict[str, Any],
+    change: dict[str, float],
+    examples: Sequence,
+    models: Path,
+) -> dict[str, Any]:
+    """All of the card but its files."""
+    task, predictors = TASKS[name], candidate.predictors
+    checked = examples[: task.num_checked]
+    catalog = load_catalog()
+    datasets = [catalog[name] for name in task.datasets]
+    return {
+        "format": CARD_FORMAT,
+        "task": name,
+        "labels": list(task.labels),
+        "notebook": task.notebook,
+        "profile": profile,
+        "seed": SEED,
+        "date": datetime.date.today().isoformat(),
+        "command": f"course publish {name} --profile {profile}",
+        "licence": "Apache-2.0; trained on "
+        + " and on ".join(f"{dataset.title}: {dataset.licence}" for dataset in datasets),
+        "data": {
+            "name": " and ".join(task.datasets),
+            "version": " and ".join(dict.fromkeys(dataset.version for dataset in datasets)),
+            "sha256": {file.name: file.sha256 for dataset in datasets for file in dataset.files},
+        },
+        "metric": {
+            "name": task.metric,
+            "split": task.split[profile],
+            **metric,
+        },
+        **_baseline(name, examples),
+        # What fewer bits cost, on the texts of the metric or, without a test split, on all articles.
+        "change": change,
+        **({} if candidate.parity is None else {"largest difference to Keras": candidate.parity}),
+        **(
+            {"built on": {each: read_card(models / each)["files"] for each in candidate.built_on}}
+            if candidate.built_on
+            else {}
+        ),
+        "check": {
+            "num_examples": len(checked),
+            **{precision: measure(name, each, checked).value for precision, each in predictors.items()},
+        },
+        "latency": {
+            "text": task.timed,
+            **{precision: _latency(each, task.texts(checked)) for precision, each in predictors.items()},
+            "device": f"{processor_name()}, {os.cpu_count()} cores, one in use",
+            "onnxruntime": onnxruntime.__version__,
+        },
+    }
 
 
 def measure(name: str, predictor: Any, examples: Sequence) -> Interval:
