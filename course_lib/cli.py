@@ -255,10 +255,10 @@ def train_model(
         raise typer.Exit(distributed.supervise(command, cluster, out))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    from course_lib.memory import keep_freed_memory
+    from course_lib.process import prepare_for_training
     from course_lib.recipes import train_task
 
-    keep_freed_memory()
+    prepare_for_training()
     result = train_task(task, profile, out=out, epochs=epochs, batch_size=batch_size, cluster=cluster)
     if result is not None:
         tested = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
@@ -328,9 +328,9 @@ def run_bench(
     from course_lib.bench import bench
     from course_lib.bench.measure import table
     from course_lib.files import REPOSITORY
-    from course_lib.memory import keep_freed_memory
+    from course_lib.process import prepare_for_training
 
-    keep_freed_memory()
+    prepare_for_training()
     out = out or REPOSITORY / "runs" / "bench"
     print(table(bench(only or [], out=out)))
     print(f"{out}: results.json, and growth.html if growth was measured.")

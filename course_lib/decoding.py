@@ -72,17 +72,18 @@ def forward_backward(
     Source: Rabiner 1989, section III.A, in logarithms.
     """
     logits, mask = _prepare(logits, mask)
-    num_steps = logits.shape[1]
-    between, end = transitions[:-1, :-1], transitions[:-1, -1]
-    forward, backward = logits.copy(), logits.copy()
-    forward[:, 0] += transitions[-1, :-1]
-    backward[:, -1] += end
-    for step in range(1, num_steps):
-        forward[:, step] += _log_sum_exp(forward[:, step - 1, :, None] + between, axis=1)
-    for step in range(num_steps - 2, -1, -1):
-        onwards = _log_sum_exp(backward[:, step + 1, None, :] + between, axis=2)
-        backward[:, step] += np.where(mask[:, step + 1, None], onwards, end)
-    log_partition = _log_sum_exp(backward[:, 0] + transitions[-1, :-1], axis=1)
+    between, start, end = transitions[:-1, :-1], transitions[-1, :-1], transitions[:-1, -1]
+    # Both ways in one loop, the second from the last step to the first: (2, batch, time, num_tags).
+    both = np.stack([logits, logits[:, ::-1]])
+    both[:, :, 0] += np.stack([start, end])[:, None]
+    onwards = np.stack([between, between.T])[:, None]  # (2, 1, from, to)
+    for step in range(1, logits.shape[1]):
+        reached = _log_sum_exp(both[:, :, step - 1, :, None] + onwards, axis=2)
+        # Where the step that it comes from is padding, the way back begins here.
+        reached[1] = np.where(mask[:, -step, None], reached[1], end)
+        both[:, :, step] += reached
+    forward, backward = both[0], both[1, :, ::-1]
+    log_partition = _log_sum_exp(backward[:, 0] + start, axis=1)
     return forward, backward, np.where(mask[:, 0], log_partition, 0.0)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from course_lib.errors import UsageError, unknown_name
 from course_lib.evaluation.figures import set_style
 from course_lib.files import artifacts_root
-from course_lib.memory import keep_freed_memory
+from course_lib.process import prepare_for_training
 
 PROFILES = ("smoke", "fast", "full")
 RECORD_MIME = "application/vnd.course.record+json"
@@ -90,8 +90,8 @@ def start(notebook: str, profile: str, seed: int) -> Lesson:
     """Begin a notebook: seed everything, choose the device, set the figures' style, print what runs on what.
 
     Seeds Python's `random`, NumPy and Keras. TensorFlow is imported in every notebook, also where little
-    needs it: one way to begin is simpler than two. On Linux the process keeps the memory that it frees
-    (`keep_freed_memory`), which makes training on a CPU faster.
+    needs it: one way to begin is simpler than two. How the process uses memory and cores is set for training
+    on a CPU (`prepare_for_training`).
 
     Args:
         notebook: the notebook's file name without ".ipynb".
@@ -106,7 +106,7 @@ def start(notebook: str, profile: str, seed: int) -> Lesson:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UsageError(f"The seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
 
-    keep_freed_memory()
+    prepare_for_training()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _silent_stderr():
         import keras

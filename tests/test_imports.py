@@ -32,9 +32,9 @@ STAGES = [
 ]
 # These stand apart: no stage imports them.
 APART = {
-    "memory": set(),
-    "session": {"errors", "evaluation", "files", "memory"},
-    "runner": {"errors", "files", "session"},
+    "process": set(),
+    "session": {"errors", "evaluation", "files", "process"},
+    "runner": {"errors", "files", "process", "session"},
     "site": {"errors", "files", "runner", "session"},
     "bench": None,
     "cli": None,

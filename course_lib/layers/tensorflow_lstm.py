@@ -62,21 +62,33 @@ def _walk(steps, hidden, cell, kernel, recurrent, bias, *, cells_are_used):
         def gradient(d_hiddens, d_cells):
             """Gradients of the loss by all six arguments, from those by the states."""
             before = tf.concat([cell[None], cells[:-1]], axis=0)
-            # d gate / d cell for i, f, c and d gate / d hidden for o, before their activations
-            by_gate = tf.concat(
-                [c * i * (1 - i), before * f * (1 - f), i * (1 - c * c), tanh_cells * o * (1 - o)], axis=-1
-            )
-            by_tanh = o * (1 - tanh_cells * tanh_cells)  # d hidden / d cell
-            back = tf.transpose(recurrent)
+            # LSTMBlockCellGrad has the gates in the order i, c, f, o.
+            back = tf.transpose(_swap_middle(recurrent))
+            # It looks at the shapes alone of input, hidden state, weights and bias.
+            weights = tf.concat([recurrent, recurrent], axis=0)
 
             def step(time, d_hidden, d_cell, d_gates):
-                d_hidden += d_hiddens[time]
-                d_cell += d_hidden * by_tanh[time]
-                if cells_are_used:
-                    d_cell += d_cells[time]
-                d_gate = tf.concat([d_cell, d_cell, d_cell, d_hidden], axis=-1) * by_gate[time]
+                d_cell, d_gate, *_ = tf.raw_ops.LSTMBlockCellGrad(
+                    x=d_hidden,
+                    cs_prev=before[time],
+                    h_prev=d_hidden,
+                    w=weights,
+                    wci=none,
+                    wcf=none,
+                    wco=none,
+                    b=bias,
+                    i=i[time],
+                    cs=cells[time],
+                    f=f[time],
+                    o=o[time],
+                    ci=c[time],
+                    co=tanh_cells[time],
+                    cs_grad=d_cell + d_cells[time] if cells_are_used else d_cell,
+                    h_grad=d_hidden + d_hiddens[time],
+                    use_peephole=False,
+                )
                 d_gates = d_gates.write(time, d_gate)
-                return time - 1, tf.matmul(d_gate, back), d_cell * f[time], d_gates
+                return time - 1, tf.matmul(d_gate, back), d_cell, d_gates
 
             d_gates = tf.TensorArray(steps.dtype, num_steps, element_shape=(None, bias.shape[0]))
             start = num_steps - 1, tf.zeros_like(hidden), tf.zeros_like(cell), d_gates
@@ -86,14 +98,20 @@ def _walk(steps, hidden, cell, kernel, recurrent, bias, *, cells_are_used):
             inputs = tf.reshape(steps, (-1, kernel.shape[0]))
             came = tf.reshape(tf.concat([hidden[None], hiddens[:-1]], axis=0), (-1, recurrent.shape[0]))
             return (
-                tf.reshape(tf.matmul(flat, kernel, transpose_b=True), tf.shape(steps)),
+                tf.reshape(tf.matmul(flat, _swap_middle(kernel), transpose_b=True), tf.shape(steps)),
                 d_hidden,
                 d_cell,
-                tf.matmul(inputs, flat, transpose_a=True),
-                tf.matmul(came, flat, transpose_a=True),
-                tf.reduce_sum(flat, axis=0),
+                _swap_middle(tf.matmul(inputs, flat, transpose_a=True)),
+                _swap_middle(tf.matmul(came, flat, transpose_a=True)),
+                _swap_middle(tf.reduce_sum(flat, axis=0)),
             )
 
         return (hiddens, cells), gradient
 
     return walk(steps, hidden, cell, kernel, recurrent, bias)
+
+
+def _swap_middle(weights):
+    """Weights (…, 4 * hidden) with the second and the third gate in each other's place."""
+    i, f, c, o = tf.split(weights, 4, axis=-1)
+    return tf.concat([i, c, f, o], axis=-1)

@@ -17,6 +17,7 @@ import nbformat
 
 from course_lib.errors import UsageError, unknown_name
 from course_lib.files import REPOSITORY, write_atomically
+from course_lib.process import thread_environment
 from course_lib.runner.gates import DEFAULT_BUDGETS, Expectations, load_expectations, missed_gates
 from course_lib.runner.notebooks import (
     exit_was_called,
@@ -160,7 +161,8 @@ def run_notebook(
                 # The kernel must be this Python, not one that the user registered under the name python3.
                 "JUPYTER_PREFER_ENV_PATH": "1",
                 "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-                **_share_of_the_cores(jobs),
+                # A notebook alone decides for itself.
+                **(thread_environment(jobs) if jobs > 1 else {}),
             },
             stop=stop,
         )
@@ -208,13 +210,6 @@ def run_notebook(
             stretch=stretch,
         )
     return outcome
-
-
-def _share_of_the_cores(jobs: int) -> dict[str, str]:
-    """What tells TensorFlow to use no more cores than its share: more threads than cores slow all down."""
-    if jobs == 1:
-        return {}
-    return {"TF_NUM_INTRAOP_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
 
 
 def failed_notebooks(profile: str, *, out: Path | None = None) -> tuple[list[str], list[str]]:

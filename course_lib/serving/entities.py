@@ -62,14 +62,7 @@ def find_entities(
         transitions: scores (num_tags + 1, num_tags + 1) of the network's CRF; None for a softmax tagger.
     """
     transitions = tag_transitions(encoder, transitions)
-    sentences = sentence_token_spans(text)
-    words = [[text[start:end] for start, end in spans] for spans in sentences]
-    found = []
-    for spans, logits in zip(
-        sentences, score_document(words, score_tokens, encoder, transitions), strict=True
-    ):
-        found += decode_entities(text, spans, logits, transitions, encoder)
-    return found
+    return entities_of_sentences(text, sentence_token_spans(text), score_tokens, encoder, transitions)
 
 
 def tag_transitions(encoder: TaggingEncoder, transitions: np.ndarray | None) -> np.ndarray:
@@ -84,6 +77,30 @@ def sentence_token_spans(text: str) -> list[list[tuple[int, int]]]:
     return [
         [(start + first, start + last) for first, last in news_token_spans(text[start:end])]
         for start, end in sentence_spans(text)
+    ]
+
+
+def entities_of_sentences(
+    text: str,
+    sentences: Sequence[Sequence[tuple[int, int]]],
+    score_tokens: Scorer,
+    encoder: TaggingEncoder,
+    transitions: np.ndarray,
+) -> list[Entity]:
+    """What `find_entities` returns, for a text that is split already.
+
+    Args:
+        text: the whole text.
+        sentences: as `sentence_token_spans` splits it.
+        score_tokens, encoder: as in `find_entities`.
+        transitions: as `tag_transitions` makes them.
+    """
+    words = [[text[start:end] for start, end in spans] for spans in sentences]
+    document = score_document(words, score_tokens, encoder, transitions)
+    return [
+        entity
+        for spans, logits in zip(sentences, document, strict=True)
+        for entity in decode_entities(text, spans, logits, transitions, encoder)
     ]
 
 

@@ -18,8 +18,8 @@ from course_lib.serving.cards import ENCODER, GRAPHS, RELATIONS, TRANSITIONS, WO
 from course_lib.serving.entities import (
     Entity,
     decode_entities,
+    entities_of_sentences,
     entity_segment,
-    find_entities,
     score_document,
     sentence_token_spans,
     tag_transitions,
@@ -234,8 +234,9 @@ class EntityPredictor:
     def predict(self, text: str) -> EntityAnswer:
         """The entities of one text, as `find_entities` finds them; none in a text without words."""
         began = time.perf_counter()
-        entities = find_entities(text, self._network, self._encoder, self._transitions)
-        words = [text[start:end].lower() for spans in sentence_token_spans(text) for start, end in spans]
+        sentences = sentence_token_spans(text)
+        entities = entities_of_sentences(text, sentences, self._network, self._encoder, self._transitions)
+        words = [text[start:end].lower() for spans in sentences for start, end in spans]
         unknown = self._encoder.words.encode(words).count(UNKNOWN_ID)
         latency = 1000 * (time.perf_counter() - began)
         return EntityAnswer(entities, len(words), unknown / max(len(words), 1), latency)

@@ -92,7 +92,8 @@ class TaggingEncoder:
     def encode_sentences(self, sentences: Iterable[Sequence[str]]) -> dict[str, list[np.ndarray]]:
         """Several sentences' features as `BucketedBatches` takes them: name → one array for each sentence."""
         encoded = [self.encode(tokens) for tokens in sentences]
-        return {name: [features[name] for features in encoded] for name in self.encode([])}
+        names = encoded[0] if encoded else self.encode([])
+        return {name: [features[name] for features in encoded] for name in names}
 
     def encode_tags(self, tags: Iterable[str]) -> np.ndarray:
         """The ids of the tags, int32 (time,).
