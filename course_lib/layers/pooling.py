@@ -5,6 +5,7 @@ padding puts a floor of zero under the maximum: the same text gets another vecto
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -36,7 +37,7 @@ class MaskedMeanPooling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("course_lib")
 class MaskedMaxPooling(MaskedMeanPooling):
-    """Maximum over the time steps that are not padding; a row without any gives its lowest value.
+    """Maximum over the time steps that are not padding; a row without any gives zeros.
 
     Call arguments and result as in `MaskedMeanPooling`.
 
@@ -73,6 +74,17 @@ def _mean(inputs, mask):
 def _max(inputs, mask):
     if mask is None:
         return ops.max(inputs, axis=1)
-    # The lowest value of the row never beats a real one; a constant like -1e9 overflows in float16.
-    lowest = ops.min(inputs, axis=1, keepdims=True)  # (batch, 1, features)
-    return ops.max(ops.where(mask[:, :, None], inputs, lowest), axis=1)
+    return masked_max(inputs, mask[:, :, None], axis=1)
+
+
+def masked_max(values, real, axis: int):
+    """The maximum along an axis over what is real, 0 where nothing is.
+
+    Args:
+        values: float tensor.
+        real: bool tensor that broadcasts to it.
+        axis: disappears.
+    """
+    # A constant like -1e9 overflows in float16; infinity does not, and ties with nothing that is real.
+    highest = ops.max(ops.where(real, values, -np.inf), axis=axis)
+    return ops.where(ops.any(real, axis=axis), highest, 0.0)

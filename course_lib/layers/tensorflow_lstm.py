@@ -14,29 +14,45 @@ def fused_loop(sequences, initial_state, mask, weights, *, go_backwards, cells_a
     Shapes: sequences (batch, time, features), initial_state two of (batch, hidden), mask None or bool
     (batch, time), weights (features, 4 * hidden), (hidden, 4 * hidden) and (4 * hidden,), gates i, f, c, o.
     """
-    num_steps = tf.shape(sequences)[1]
-    steps = tf.transpose(sequences, (1, 0, 2))  # (time, batch, features)
+    num_rows, num_steps = tf.unstack(tf.shape(sequences)[:2])
     if mask is None:
-        lengths = tf.fill(tf.shape(sequences)[:1], num_steps)
+        lengths = tf.fill([num_rows], num_steps)
     else:
         lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
         message = "A mask must be True up to each row's end and False after it: pad on the right."
         tf.debugging.assert_equal(mask, tf.sequence_mask(lengths, num_steps), message)
+    rows = tf.range(num_rows)
+    # Which token each step reads, (time, batch); the step that reads token t is token[t] as well.
+    token = tf.tile(tf.range(num_steps)[:, None], (1, num_rows))
     if go_backwards:
         # Padding stays at the end, where no real step comes after it.
-        steps = tf.reverse_sequence(steps, lengths, seq_axis=0, batch_axis=1)
+        token = tf.where(token < lengths, lengths - 1 - token, token)
+    read, written = rows * num_steps + token, tf.transpose(token * num_rows + rows)
+    steps = _rearrange(sequences, read, written)  # (time, batch, features)
     hidden, cells = _walk(steps, *initial_state, *weights, cells_are_used=cells_are_used)
-    last = tf.stack([tf.maximum(lengths - 1, 0), tf.range(tf.shape(lengths)[0])], axis=1)
+    last = tf.stack([tf.maximum(lengths - 1, 0), rows], axis=1)
     states = [
         tf.where(lengths[:, None] > 0, tf.gather_nd(walked, last), start)
         for walked, start in zip((hidden, cells), initial_state, strict=True)
     ]
+    if go_backwards:
+        # Keras's order: all tokens from the last to the first, padding first.
+        read, written = rows * num_steps + num_steps - 1 - token, tf.reverse(written, axis=[1])
+    outputs = _rearrange(hidden, written, read)  # (batch, time, hidden)
     if mask is not None:
-        hidden *= tf.transpose(tf.cast(mask, hidden.dtype))[..., None]
-        if go_backwards:
-            # Keras's order: all steps reversed, padding first.
-            hidden = tf.reverse(tf.reverse_sequence(hidden, lengths, seq_axis=0, batch_axis=1), axis=[0])
-    return hidden[-1], tf.transpose(hidden, (1, 0, 2)), states
+        mask = tf.reverse(mask, axis=[1]) if go_backwards else mask
+        outputs *= tf.cast(mask, outputs.dtype)[..., None]
+    return outputs[:, -1], outputs, states
+
+
+@tf.custom_gradient
+def _rearrange(vectors, places, back):
+    """Vectors (…, …, size) in the order of `places`, which counts them row by row; `back` undoes it."""
+
+    def taken(vectors, places):
+        return tf.gather(tf.reshape(vectors, (-1, vectors.shape[-1])), places)
+
+    return taken(vectors, places), lambda gradient: (taken(gradient, back), None, None)
 
 
 def _walk(steps, hidden, cell, kernel, recurrent, bias, *, cells_are_used):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from course_lib.errors import UsageError
+from course_lib.layers.pooling import masked_max
 from course_lib.text.vocabulary import PAD_ID, UNKNOWN_ID
 
 
@@ -106,9 +107,7 @@ class CharacterCNN(keras.layers.Layer):
         vectors = self.dropout(self.embedding(inputs), training=training)
         vectors = vectors * ops.cast(real, vectors.dtype)  # (batch, time, max_chars, embedding_dim)
         features = self.convolution(vectors)  # (batch, time, max_chars, num_filters)
-        lowest = ops.min(features, axis=2, keepdims=True)
-        highest = ops.max(ops.where(real, features, lowest), axis=2)
-        return highest * ops.cast(ops.any(real, axis=2), highest.dtype)
+        return masked_max(features, real, axis=2)
 
     def compute_mask(self, inputs, mask=None):
         return ops.any(inputs != PAD_ID, axis=2)
