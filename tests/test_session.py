@@ -92,12 +92,13 @@ def test_start_seeds_everything_and_says_so_in_one_line():
     code = (
         "from course_lib.session import start\n"
         "start('04_training', profile='smoke', seed=7)\n"
-        "import random, numpy, keras\n"
+        "import os, random, numpy, keras\n"
+        "assert {'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS'} <= set(os.environ)\n"
         "print(random.random(), numpy.random.rand(), float(keras.initializers.HeNormal()((1,))[0]))\n"
         "start('04_training', profile='smoke', seed=7)\n"
         "print(random.random(), numpy.random.rand(), float(keras.initializers.HeNormal()((1,))[0]))\n"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
